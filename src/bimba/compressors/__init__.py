@@ -1,1 +1,9 @@
-"""Placeholder."""
+"""Compressors: video tokens [B, T, H, W, D] in, fewer of them [B, T', H', W', D] out.
+
+`SelectiveScanCompressor` is BIMBA; its rivals stand beside it and are called alike.
+"""
+
+from bimba.compressors.pooling import PoolingCompressor
+from bimba.compressors.selective_scan import SelectiveScanCompressor
+
+__all__ = ["PoolingCompressor", "SelectiveScanCompressor"]

@@ -1,0 +1,197 @@
+"""A model's name in, the model on its device and its processor out."""
+
+import difflib
+import importlib.util
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoProcessor
+
+from bimba.checkpoints.released import MOST_LISTED, open_released
+from bimba.checkpoints.source import Source, find_source
+from bimba.errors import CheckpointError, InputError
+from bimba.models.bimba.configuration import BimbaConfig
+from bimba.models.bimba.modeling import BimbaForConditionalGeneration
+from bimba.models.bimba.processing import BimbaProcessor
+
+logger = logging.getLogger(__name__)
+
+OVERRIDABLE = ("temporal_pooling", "spatial_pooling", "pool_mode", "newline_position", "prompt_style")
+"""Settings that may differ from the checkpoint's without changing its weights."""
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a model is put into memory; the arguments of :func:`bimba.load`."""
+
+    device: str | torch.device = "auto"
+    dtype: str | torch.dtype = "auto"
+    attn_implementation: str | None = None
+    quantization: Any = None
+    config_overrides: dict[str, Any] | None = None
+
+
+def load_model(
+    model: str | Path, base: str | Path | None, options: LoadOptions
+) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
+    """Load a model of ours, a released base, or a released adapter on its base.
+
+    Raises:
+        CheckpointError: files are missing, unsafe or do not fit.
+        InputError: an option is unknown or cannot be had here.
+    """
+    source = find_source(model, base)
+    keywords: dict[str, Any] = {"dtype": _dtype(options.dtype)}
+    if options.attn_implementation is not None:
+        keywords["attn_implementation"] = options.attn_implementation
+    if options.quantization is not None:
+        keywords["quantization_config"] = _quantization_config(options.quantization)
+    placed = _placement(options.device, quantized=options.quantization is not None)
+    keywords.update(placed.keywords)
+    try:
+        if source.kind == "ours":
+            loaded, processor = _load_ours(source, options, keywords)
+        else:
+            loaded, processor = _load_released(source, options, keywords)
+    except (ImportError, ValueError) as error:
+        raise InputError(
+            f"{model} cannot be loaded with these options: {error}",
+            fix="check dtype, attn_implementation, quantization and config_overrides.",
+        ) from error
+    if placed.move_to is not None:
+        loaded.to(placed.move_to)
+    return loaded.eval(), processor
+
+
+def _load_released(
+    source: Source, options: LoadOptions, keywords: dict[str, Any]
+) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
+    released = open_released(source)
+    config = _overridden(released.config, options.config_overrides)
+    if keywords["dtype"] == "auto":
+        keywords["dtype"] = config.dtype
+    model = BimbaForConditionalGeneration.from_pretrained(
+        None, config=config, state_dict=dict(released.tensors), **keywords
+    )
+    model.generation_config = released.generation_config
+    return model, BimbaProcessor.from_config(config, released.processor.tokenizer)
+
+
+def _load_ours(
+    source: Source, options: LoadOptions, keywords: dict[str, Any]
+) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
+    config = BimbaConfig.from_pretrained(source.folder)
+    if config.model_type != BimbaConfig.model_type:
+        raise CheckpointError(
+            f"{source.folder} is a {config.model_type!r} model.", fix="pass a BIMBA model or a released base."
+        )
+    config = _overridden(config, options.config_overrides)
+    try:
+        model, report = BimbaForConditionalGeneration.from_pretrained(
+            source.folder, config=config, output_loading_info=True, **keywords
+        )
+    except RuntimeError as error:  # transformers' word for misshapen tensors
+        raise CheckpointError(
+            f"the weights of {source.folder} do not fit its config.json: {error}", fix="fetch or convert it again."
+        ) from error
+    problems = [f"missing {name}" for name in sorted(report["missing_keys"])]
+    problems += [f"unknown {name}" for name in sorted(report["unexpected_keys"])]
+    problems += [f"misshapen {entry}" for entry in report["mismatched_keys"]]
+    if problems:
+        raise CheckpointError(
+            f"{len(problems)} tensors of {source.folder} do not fit its config.json:\n    "
+            + "\n    ".join(problems[:MOST_LISTED]),
+            fix="fetch or convert the model again.",
+        )
+    processor = AutoProcessor.from_pretrained(source.folder)
+    pixels = {"image_mean": processor.image_mean, "image_std": processor.image_std}
+    return model, BimbaProcessor.from_config(config, processor.tokenizer, **pixels)
+
+
+def _overridden(config: BimbaConfig, overrides: dict[str, Any] | None) -> BimbaConfig:
+    """The config with some settings replaced, checked again."""
+    if not overrides:
+        return config
+    for name in overrides:
+        if name not in OVERRIDABLE:
+            near = difflib.get_close_matches(name, OVERRIDABLE, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(OVERRIDABLE)}."
+            raise InputError(f"config_overrides has no setting {name!r}.", fix=hint)
+    settings = config.to_dict() | overrides
+    return BimbaConfig.from_dict(settings)
+
+
+def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
+    if isinstance(dtype, torch.dtype) or dtype == "auto":
+        return dtype
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype not in known:
+        raise InputError(f"dtype {dtype!r} is unknown.", fix=f"use auto, {', '.join(known)} or a torch dtype.")
+    return known[dtype]
+
+
+def _quantization_config(quantization: Any) -> Any:
+    """transformers' config for "4bit" and "8bit"; a config object goes through as it is."""
+    if not isinstance(quantization, str):
+        return quantization
+    if quantization not in ("4bit", "8bit"):
+        raise InputError(
+            f"quantization {quantization!r} is unknown.", fix="use 4bit, 8bit or a quantization config of transformers."
+        )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise InputError(f"quantization {quantization} needs bitsandbytes.", fix='pip install "bimba[gpu]"')
+    from transformers import BitsAndBytesConfig
+
+    # The compressor is one hundredth of the weights and sums over tens of thousands of steps: it stays as it is.
+    kept = ["compressor", "lm_head"]
+    if quantization == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=kept)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=kept,
+    )
+
+
+@dataclass(frozen=True)
+class _Placement:
+    """Keywords for from_pretrained, or where to move the model afterwards (what works without accelerate)."""
+
+    keywords: dict[str, Any]
+    move_to: torch.device | None
+
+
+def _placement(device: str | torch.device, *, quantized: bool) -> _Placement:
+    has_accelerate = importlib.util.find_spec("accelerate") is not None
+    if quantized and not has_accelerate:
+        raise InputError("quantization needs accelerate.", fix='pip install "bimba[gpu]"')
+    if device == "auto":
+        if torch.cuda.device_count() > 1 and has_accelerate:
+            return _Placement({"device_map": "auto"}, None)
+        device = best_device()
+    try:
+        target = torch.device(device)
+        torch.empty(0, device=target)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"device {str(device)!r} cannot be used: {reason}", fix="use auto, cpu, cuda, cuda:N or mps."
+        ) from error
+    if target.type != "cpu" and has_accelerate:
+        return _Placement({"device_map": {"": target}}, None)
+    return _Placement({}, None if target.type == "cpu" else target)
+
+
+def best_device() -> torch.device:
+    """The device that a model goes to if nothing is said: CUDA, Apple's GPU, or the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+

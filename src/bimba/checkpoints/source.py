@@ -1,0 +1,140 @@
+"""A model's name in, what lies there out: a folder of ours, a released base, or a released adapter with its base."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bimba.checkpoints.released_config import is_released
+from bimba.checkpoints.tensors import read_json, weight_files
+from bimba.errors import CheckpointError
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_STEM = "adapter_model"
+TRAINABLES_STEM = "non_lora_trainables"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model", "qwen.tiktoken")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model's files are.
+
+    Args:
+        kind: "ours" (a folder that from_pretrained opens) or "released" (the public layout).
+        folder: our folder, or the released base.
+        adapter: the released adapter that goes onto the base.
+    """
+
+    kind: Literal["ours", "released"]
+    folder: Path
+    adapter: Path | None = None
+
+
+def find_source(model: str | Path, base: str | Path | None = None) -> Source:
+    """Find out what a folder or hub id is, and check that its files are there.
+
+    Args:
+        model: folder or hub id of a model of ours, of a released base, or of a released adapter.
+        base: folder or hub id of the adapter's base; if not given, the adapter's own `base_model_name_or_path` is
+            followed (as a folder, as a folder beside the adapter, or as a hub id).
+
+    Raises:
+        CheckpointError: nothing is there, files are missing (all named), or the base does not belong here.
+    """
+    folder = _local_folder(model, "model")
+    if (folder / ADAPTER_CONFIG).is_file():
+        _check_adapter_files(folder)
+        base_folder = _base_of(folder) if base is None else _local_folder(base, "base")
+        if (base_folder / ADAPTER_CONFIG).is_file():
+            raise CheckpointError(f"the base {base_folder} is an adapter itself.", fix="pass the full model as base.")
+        _check_base_files(base_folder)
+        if not is_released(read_json(base_folder / "config.json")):
+            raise CheckpointError(
+                f"the adapter {folder} needs a released base (model_type llava_qwen); {base_folder} is "
+                f"{read_json(base_folder / 'config.json').get('model_type')!r}.",
+                fix="pass lmms-lab/LLaVA-Video-7B-Qwen2, or the folder it was downloaded to, as base.",
+            )
+        return Source("released", base_folder, folder)
+    if base is not None:
+        raise CheckpointError(
+            f"{folder} has no {ADAPTER_CONFIG}, so it is no adapter, but a base was given.",
+            fix="leave base out to load the model alone, or pass the adapter's folder as model.",
+        )
+    _check_base_files(folder)
+    return Source("released" if is_released(read_json(folder / "config.json")) else "ours", folder)
+
+
+def _local_folder(name: str | Path, what: str) -> Path:
+    """A folder as it is, or a hub id downloaded (or taken from the hub's cache)."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise CheckpointError(f"the {what} {path} is a file.", fix="pass the folder that holds it.")
+    if isinstance(name, Path) or not _HUB_ID.fullmatch(name):
+        raise CheckpointError(
+            f"the {what} {str(name)!r} is neither a folder nor a hub id (owner/name).",
+            fix="check the path; a released model is fetched with: hf download mmiemon/BIMBA-LLaVA-Qwen2-7B "
+            "--local-dir DIR",
+        )
+    return _fetch(name, what)
+
+
+def _fetch(hub_id: str, what: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(hub_id))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(
+            f"the {what} {hub_id!r} is no folder here and could not be fetched from the hub "
+            f"({type(error).__name__}).",
+            fix=f"check the name and the network, or fetch it elsewhere: hf download {hub_id} --local-dir DIR",
+        ) from error
+
+
+def _base_of(adapter: Path) -> Path:
+    """The base that an adapter names: as it is, beside the adapter, or on the hub."""
+    name = read_json(adapter / ADAPTER_CONFIG).get("base_model_name_or_path")
+    if not isinstance(name, str) or not name:
+        raise CheckpointError(
+            f"the adapter {adapter} does not name its base.", fix="pass the folder or hub id of its base as base."
+        )
+    for candidate in (Path(name).expanduser(), adapter.resolve().parent / name):
+        if candidate.is_dir():
+            return candidate
+    if not _HUB_ID.fullmatch(name):
+        raise CheckpointError(
+            f"the adapter {adapter} belongs to the base {name!r}, which is not here.",
+            fix="pass the folder or hub id of that base as base (--base).",
+        )
+    return _fetch(name, "base")
+
+
+def _check_adapter_files(folder: Path) -> None:
+    missing = [] if (folder / "config.json").is_file() else ["config.json"]
+    for stem in (ADAPTER_STEM, TRAINABLES_STEM):
+        if not any((folder / f"{stem}.{ending}").is_file() for ending in ("safetensors", "bin")):
+            missing.append(f"{stem}.bin (or .safetensors)")
+    _refuse_missing(folder, missing, "hf download mmiemon/BIMBA-LLaVA-Qwen2-7B")
+
+
+def _check_base_files(folder: Path) -> None:
+    missing = [] if (folder / "config.json").is_file() else ["config.json"]
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        missing.append("tokenizer.json (or vocab.json and merges.txt)")
+    if not any(folder.glob("model*.safetensors*")):
+        missing.append("model.safetensors (or its shards and model.safetensors.index.json)")
+    _refuse_missing(folder, missing, "hf download lmms-lab/LLaVA-Video-7B-Qwen2")
+    weight_files(folder)
+
+
+def _refuse_missing(folder: Path, missing: list[str], command: str) -> None:
+    if missing:
+        raise CheckpointError(
+            f"the model folder {folder} lacks {', '.join(missing)}.", fix=f"{command} --local-dir {folder}"
+        )
+
+

@@ -1,0 +1,245 @@
+"""Weight files in, tensors that are read only when asked for out.
+
+A lazy tensor knows its shape and dtype; `lazy[...]` reads it. transformers' loader takes them like the slices of
+safetensors, so a checkpoint is translated and merged tensor by tensor and never lies in memory twice.
+"""
+
+import json
+import pickle
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import EllipsisType
+from typing import Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from bimba.errors import CheckpointError
+
+INDEX_NAME = "model.safetensors.index.json"
+SINGLE_NAME = "model.safetensors"
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+
+
+class LazyTensor(Protocol):
+    """A tensor that is read by `lazy[...]`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    def __getitem__(self, index: EllipsisType) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """A tensor that is read already."""
+
+    tensor: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.tensor.shape)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.tensor.dtype
+
+    def __getitem__(self, index: EllipsisType) -> Tensor:
+        return self.tensor
+
+
+class InFile:
+    """A tensor of a safetensors file."""
+
+    def __init__(self, handle: safe_open, key: str) -> None:
+        self._handle, self._key = handle, key
+        view = handle.get_slice(key)
+        self._shape, self._dtype = tuple(view.get_shape()), _DTYPES[view.get_dtype()]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._dtype
+
+    def __getitem__(self, index: EllipsisType) -> Tensor:
+        tensor: Tensor = self._handle.get_tensor(self._key)
+        return tensor
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows start..stop of another lazy tensor."""
+
+    source: LazyTensor
+    start: int
+    stop: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.stop - self.start, *self.source.shape[1:])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.source.dtype
+
+    def __getitem__(self, index: EllipsisType) -> Tensor:
+        return self.source[...][self.start : self.stop].clone()
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """Lazy tensors put on top of each other."""
+
+    parts: tuple[LazyTensor, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (sum(part.shape[0] for part in self.parts), *self.parts[0].shape[1:])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.parts[0].dtype
+
+    def __getitem__(self, index: EllipsisType) -> Tensor:
+        return torch.cat([part[...] for part in self.parts])
+
+
+def num_bytes(tensor: LazyTensor) -> int:
+    """Size of a tensor in bytes."""
+    return torch.Size(tensor.shape).numel() * tensor.dtype.itemsize
+
+
+def weight_files(folder: Path) -> dict[str, list[str]]:
+    """Safetensors files of a model folder, each with its tensor names (empty list: not known from an index).
+
+    Raises:
+        CheckpointError: there are none, or the index names shards that are missing.
+    """
+    index = folder / INDEX_NAME
+    if index.is_file():
+        files: dict[str, list[str]] = {}
+        for key, name in read_json(index).get("weight_map", {}).items():
+            files.setdefault(str(name), []).append(key)
+        missing = sorted(name for name in files if not (folder / name).is_file())
+        if missing or not files:
+            raise CheckpointError(
+                f"{folder} lacks {len(missing)} of {len(files)} weight files: {', '.join(missing)}.",
+                fix=f"fetch them again: hf download MODEL_ID --local-dir {folder}",
+            )
+        return files
+    if (folder / SINGLE_NAME).is_file():
+        return {SINGLE_NAME: []}
+    raise CheckpointError(
+        f"{folder} has no weights ({SINGLE_NAME}, or {INDEX_NAME} with its shards).",
+        fix=f"fetch the model again: hf download MODEL_ID --local-dir {folder}",
+    )
+
+
+def open_safetensors(path: Path) -> dict[str, LazyTensor]:
+    """Tensors of one safetensors file by name.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    try:
+        handle = safe_open(path, framework="pt", device="cpu")
+        return {key: InFile(handle, key) for key in handle.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is not a whole safetensors file ({error}).", fix="fetch or copy the file again."
+        ) from error
+
+
+def open_folder(folder: Path) -> dict[str, LazyTensor]:
+    """Tensors of a model folder by name, whatever its shards.
+
+    Raises:
+        CheckpointError: weight files are missing or damaged.
+    """
+    tensors: dict[str, LazyTensor] = {}
+    for name in weight_files(folder):
+        tensors.update(open_safetensors(folder / name))
+    return tensors
+
+
+def read_bin(path: Path) -> dict[str, LazyTensor]:
+    """Tensors of a pickled file, read without executing anything it holds.
+
+    Raises:
+        CheckpointError: the file holds anything but tensors by name, or is damaged.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is refused: it is damaged or holds more than tensors, and pickled code is never run here "
+            f"({str(error).splitlines()[0]}).",
+            fix="ask its author for a .safetensors file, or fetch the file again.",
+        ) from error
+    if not isinstance(state, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    ):
+        raise CheckpointError(
+            f"{path} is refused: it does not hold tensors by name and nothing else.",
+            fix="ask its author for a .safetensors file, or fetch the file again.",
+        )
+    return {key: InMemory(value) for key, value in state.items()}
+
+
+def open_either(folder: Path, stem: str) -> dict[str, LazyTensor] | None:
+    """Tensors of `stem.safetensors` or `stem.bin` in a folder (the first is preferred), None if there is neither."""
+    if (folder / f"{stem}.safetensors").is_file():
+        return open_safetensors(folder / f"{stem}.safetensors")
+    if (folder / f"{stem}.bin").is_file():
+        return read_bin(folder / f"{stem}.bin")
+    return None
+
+
+def read_json(path: Path) -> dict[str, object]:
+    """A JSON object from a file.
+
+    Raises:
+        CheckpointError: the file is no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} is not valid JSON ({error}).", fix="fetch or copy the file again.") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds {type(content).__name__}, not an object.", fix="fetch the file again.")
+    return content
+
+
+def shards(tensors: Mapping[str, LazyTensor], limit_bytes: int) -> Iterator[dict[str, LazyTensor]]:
+    """Groups of tensors in order, each below the limit (or of one tensor)."""
+    group: dict[str, LazyTensor] = {}
+    size = 0
+    for key, tensor in tensors.items():
+        if group and size + num_bytes(tensor) > limit_bytes:
+            yield group
+            group, size = {}, 0
+        group[key] = tensor
+        size += num_bytes(tensor)
+    if group:
+        yield group

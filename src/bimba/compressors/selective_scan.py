@@ -1,0 +1,166 @@
+"""BIMBA: video tokens [B, T, H, W, D] in, the query tokens that a bidirectional scan has filled [B, T', H', W', D] out.
+
+Shapes: B batch, T frames, H x W patches a frame, S = T H W video tokens, Q queries, L = S + Q, D width.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from bimba.compressors.mixer import BidirectionalMixer
+from bimba.compressors.public_names import from_public_state_dict, to_public_state_dict
+from bimba.ops import PoolMode, interleave, pool_video, pooled_shape, query_positions
+from bimba.ops.interleave import QueryPosition, token_positions
+
+FRAME_STRIDE_BETWEEN_LAYERS = 2
+
+
+class CompressorLayer(nn.Module):
+    """norm -> bidirectional Mamba block -> residual, on the joint sequence of tokens and queries.
+
+    Args:
+        dim: D.
+        norm: normalise first (RMSNorm).
+        residual: add the input.
+        mixer: settings of :class:`BidirectionalMixer`.
+    """
+
+    def __init__(self, dim: int, mixer: BidirectionalMixer, *, norm: bool, norm_eps: float, residual: bool) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(dim, eps=norm_eps) if norm else nn.Identity()
+        self.mixer = mixer
+        self.residual = residual
+
+    def forward(self, sequence: Tensor, positions: Tensor | None = None) -> Tensor:
+        """[B, L, D] -> [B, Q, D] at `positions` (all L if None)."""
+        mixed: Tensor = self.mixer(self.norm(sequence), positions)
+        if not self.residual:
+            return mixed
+        return mixed + (sequence if positions is None else sequence.index_select(1, positions))
+
+
+class SelectiveScanCompressor(nn.Module):
+    """Compress a video's tokens into a few queries by a bidirectional selective scan (BIMBA, arXiv 2503.09590).
+
+    Queries are pooled from the tokens, spread evenly among them, and the joint sequence goes through the layers; only
+    the queries are returned. A fresh compressor returns its queries unchanged (the last projection starts at zero).
+
+    Example:
+        >>> import torch
+        >>> from bimba.compressors import SelectiveScanCompressor
+        >>> compressor = SelectiveScanCompressor(dim=32, pool=(2, 2, 2))
+        >>> compressor(torch.zeros(1, 4, 5, 5, 32)).shape
+        torch.Size([1, 2, 3, 3, 32])
+
+    Args:
+        dim: width D of the tokens.
+        pool: factors (pt, ph, pw) by which queries are pooled from the tokens over time, height and width.
+        pool_mode: "bilinear" (sizes rounded up), "average" or "max" (rounded down).
+        num_layers: layers of norm, scan and residual.
+        state_dim: N, entries of the state a channel.
+        conv_width: K, taps of the convolution before the scan.
+        expand: inner width over D.
+        bidirectional: scan both ways (one way is the paper's ablation).
+        query_position: "interleaved" (the paper's best), "start" or "end".
+        norm: normalise before each scan.
+        norm_eps: epsilon of that RMSNorm.
+        residual: add each layer's input to its output.
+        multi_scale: between layers, keep the tokens of every second frame only (no effect with one layer).
+
+    Raises:
+        ValueError: a size is below 1.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        pool: tuple[int, int, int] = (1, 2, 2),
+        pool_mode: PoolMode = "bilinear",
+        num_layers: int = 1,
+        state_dim: int = 16,
+        conv_width: int = 4,
+        expand: int = 2,
+        bidirectional: bool = True,
+        query_position: QueryPosition = "interleaved",
+        norm: bool = True,
+        norm_eps: float = 1e-6,
+        residual: bool = True,
+        multi_scale: bool = True,
+    ) -> None:
+        super().__init__()
+        if min(dim, num_layers, state_dim, conv_width, expand, *pool) < 1:
+            raise ValueError("dim, num_layers, state_dim, conv_width, expand and pool must be at least 1.")
+        query_positions(1, 1, query_position)  # an unknown placement is refused here, not at the first video
+        self.dim, self.pool, self.pool_mode = dim, pool, pool_mode
+        self.query_position, self.multi_scale = query_position, multi_scale
+
+        def layer() -> CompressorLayer:
+            mixer = BidirectionalMixer(
+                dim, state_dim=state_dim, conv_width=conv_width, expand=expand, bidirectional=bidirectional
+            )
+            return CompressorLayer(dim, mixer, norm=norm, norm_eps=norm_eps, residual=residual)
+
+        self.layers = nn.ModuleList(layer() for _ in range(num_layers))
+
+    def output_grid(self, frames: int, height: int, width: int) -> tuple[int, int, int]:
+        """Grid (T', H', W') that a grid of frames x height x width tokens becomes."""
+        return pooled_shape(frames, height, width, self.pool, self.pool_mode)
+
+    def forward(self, tokens: Tensor, queries: Tensor | None = None) -> Tensor:
+        """Compress.
+
+        Args:
+            tokens: [B, T, H, W, D].
+            queries: [B, ..., D], used instead of those pooled from the tokens; their shape is the result's.
+
+        Returns:
+            [B, T // pt, ceil(H / ph), ceil(W / pw), D] (floor for average and max), or the shape of `queries`.
+
+        Raises:
+            ValueError: shapes do not fit, or pooling leaves nothing.
+        """
+        if tokens.ndim != 5 or tokens.shape[-1] != self.dim:
+            raise ValueError(f"video tokens are [B, T, H, W, {self.dim}]; these are {tuple(tokens.shape)}.")
+        if queries is None:
+            queries = pool_video(tokens, self.pool, self.pool_mode)
+        elif queries.shape[0] != tokens.shape[0] or queries.shape[-1] != self.dim:
+            raise ValueError(f"queries {tuple(queries.shape)} do not fit tokens {tuple(tokens.shape)}.")
+        flat = queries.flatten(1, -2)
+        for layer in self.layers[:-1]:
+            tokens, flat = self._full_layer(layer, tokens, flat)
+        num_tokens, num_queries = tokens[0, ..., 0].numel(), flat.shape[1]
+        positions = query_positions(num_tokens, num_queries, self.query_position)
+        sequence = interleave(tokens.flatten(1, 3), flat, positions)
+        filled: Tensor = self.layers[-1](sequence, positions.to(sequence.device))
+        return filled.reshape(queries.shape)
+
+    def _full_layer(self, layer: nn.Module, tokens: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """A layer that is not the last: its tokens go on too, at half the frame rate if multi_scale."""
+        grid_shape = tokens.shape
+        num_tokens = tokens[0, ..., 0].numel()
+        positions = query_positions(num_tokens, queries.shape[1], self.query_position)
+        sequence = layer(interleave(tokens.flatten(1, 3), queries, positions))
+        rest = token_positions(num_tokens, positions).to(sequence.device)
+        tokens = sequence.index_select(1, rest).reshape(grid_shape)
+        queries = sequence.index_select(1, positions.to(sequence.device))
+        if self.multi_scale:
+            tokens = tokens[:, ::FRAME_STRIDE_BETWEEN_LAYERS]
+        return tokens, queries
+
+    def load_public_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Load weights under the key names of the public compressor (`layers.0.mixer.x_proj_b.weight`, ...).
+
+        Raises:
+            ValueError: names or shapes that do not fit this compressor, all of them listed.
+        """
+        own = {name: tensor.shape for name, tensor in self.state_dict().items()}
+        self.load_state_dict(from_public_state_dict(state, own))
+
+    def public_state_dict(self) -> dict[str, Tensor]:
+        """These weights under the key names of the public compressor."""
+        return to_public_state_dict(self.state_dict())
+
+    def extra_repr(self) -> str:
+        """Settings shown by print(module)."""
+        return f"dim={self.dim}, pool={self.pool}, pool_mode={self.pool_mode!r}, query_position={self.query_position!r}"

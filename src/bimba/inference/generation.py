@@ -1,0 +1,64 @@
+"""Options of a call in, a generation config of transformers out: greedy unless asked otherwise."""
+
+import copy
+import difflib
+from typing import Any
+
+from transformers import GenerationConfig
+
+from bimba.errors import InputError
+
+_SAMPLING = {
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": 50,
+    "min_p": None,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+}
+"""Options that mean something when sampling only, with transformers' own defaults."""
+
+_NOT_OPTIONS = {"max_length", "return_dict_in_generate", "transformers_version", "num_return_sequences"}
+
+
+def generation_settings(defaults: GenerationConfig, max_new_tokens: int, options: dict[str, Any]) -> GenerationConfig:
+    """Config of one call.
+
+    The checkpoint's own sampling settings are put aside: an answer is greedy unless `do_sample` or a sampling option
+    is given. Its repetition penalty, end and padding ids stay.
+
+    Args:
+        defaults: the checkpoint's.
+        max_new_tokens: at most so many tokens.
+        options: as GenerationConfig names them; `temperature=0` is greedy.
+
+    Raises:
+        InputError: an option is unknown or out of range.
+    """
+    if max_new_tokens < 1:
+        raise InputError(f"max_new_tokens is {max_new_tokens}.", fix="ask for at least one token.")
+    known = set(GenerationConfig().to_dict()) - _NOT_OPTIONS
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=1)
+            raise InputError(
+                f"{name!r} is no generation option.",
+                fix=f"did you mean {near[0]!r}?" if near else "see transformers.GenerationConfig for the options.",
+            )
+    wanted = dict(options)
+    if wanted.get("temperature") == 0:
+        del wanted["temperature"]
+        wanted.setdefault("do_sample", False)
+    asked_to_sample = any(wanted.get(name) is not None for name in _SAMPLING)
+    wanted.setdefault("do_sample", asked_to_sample)
+    settings = copy.deepcopy(defaults)
+    if not wanted["do_sample"]:
+        settings.update(**_SAMPLING)
+    settings.max_length = None
+    try:
+        settings.update(max_new_tokens=max_new_tokens, **wanted)
+        settings.validate()
+    except ValueError as error:
+        raise InputError(f"these generation options do not go together: {error}", fix="change them.") from error
+    return settings

@@ -1,0 +1,147 @@
+"""A video, a conversation and how to look at it in; the chosen frames and the prompt's ids out. Nothing is decoded yet.
+
+Shapes: L tokens of the prompt.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bimba.errors import InputError
+from bimba.inference.clip import Clip, ClipArray, ClipFile
+from bimba.models.bimba.processing import BimbaProcessor
+from bimba.text.labels import expand_placeholders
+from bimba.text.prompts import VIDEO_TOKEN, Message, question_about_video, time_sentence
+
+Conversation = str | Sequence[Message | Mapping[str, str]]
+"""A question, or several turns that end with one: `[{"role": "user", "content": ...}, ...]`."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What will be asked of the model.
+
+    Args:
+        clip: the chosen frames, None without a video.
+        prompt: the text with one placeholder for the video.
+        input_ids: its ids [L], one placeholder for each video token.
+        num_video_tokens: placeholders among them.
+    """
+
+    clip: Clip | None
+    prompt: str
+    input_ids: list[int]
+    num_video_tokens: int
+
+
+@dataclass(frozen=True)
+class RequestBuilder:
+    """Everything a prompt depends on, so that it can be built again with fewer frames.
+
+    Args:
+        processor: the model's.
+        video: the opened video, None to ask without one.
+        turns: the conversation, checked.
+        sampling: "uniform" or "fps".
+        time_sentence: tell the model the frames' times.
+    """
+
+    processor: BimbaProcessor
+    video: ClipFile | ClipArray | None
+    turns: tuple[Message, ...]
+    sampling: str
+    time_sentence: bool
+
+    def build(self, num_frames: int) -> Request:
+        """Choose at most `num_frames` frames and write the prompt.
+
+        Raises:
+            InputError: no such number of frames, or the placeholder stands where it must not.
+        """
+        clip = None if self.video is None else self.video.choose(num_frames, self.sampling)
+        prompt = self.processor.render(self._with_video(clip))
+        ids: list[int] = self.processor.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        num_tokens = [] if clip is None else [self.processor.num_video_tokens(clip.num_frames)]
+        long_ids, _ = expand_placeholders(ids, ids, self.processor.video_token_id, num_tokens)
+        return Request(clip, prompt, long_ids, sum(num_tokens))
+
+    def _with_video(self, clip: Clip | None) -> list[Message]:
+        """The conversation, its first user turn about the video."""
+        if clip is None:
+            return list(self.turns)
+        sentence = None
+        if self.time_sentence and clip.has_times:
+            sentence = time_sentence(clip.duration_seconds, clip.printed_seconds)
+        first = next(index for index, turn in enumerate(self.turns) if turn.role == "user")
+        asked = Message("user", question_about_video(self.turns[first].content, sentence))
+        return [*self.turns[:first], asked, *self.turns[first + 1 :]]
+
+    def most_frames(self, start: int, limit: int) -> int:
+        """The largest number of frames below `start` whose prompt has at most `limit` tokens; 0 if none has."""
+        low, high = 0, start
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self._length(middle) <= limit else (low, middle)
+        return low
+
+    def _length(self, num_frames: int) -> int:
+        if num_frames < self.processor.temporal_pooling:
+            return 0
+        return len(self.build(num_frames).input_ids)
+
+
+def build_request(builder: RequestBuilder, num_frames: int, context_length: int | None, max_new_tokens: int) -> Request:
+    """The request, checked against the language model's context.
+
+    Raises:
+        InputError: prompt and answer are longer than the language model can read; says how many frames would fit.
+    """
+    request = builder.build(num_frames)
+    num_tokens = len(request.input_ids)
+    if context_length is None or num_tokens + max_new_tokens <= context_length:
+        return request
+    problem = (
+        f"the prompt has {num_tokens:,} tokens ({request.num_video_tokens:,} of the video), and {max_new_tokens:,} may "
+        f"be answered; the language model reads {context_length:,} at most."
+    )
+    fitting = 0
+    if request.clip is not None:
+        fitting = builder.most_frames(request.clip.num_frames, context_length - max_new_tokens)
+    if fitting:
+        raise InputError(
+            problem,
+            fix=f"take at most {fitting} frames (num_frames={fitting}, --frames {fitting}), or a larger "
+            "temporal_pooling.",
+        )
+    raise InputError(problem, fix="shorten the question, or ask for fewer new tokens (max_new_tokens).")
+
+
+def checked_turns(question: Conversation, *, has_video: bool) -> tuple[Message, ...]:
+    """A conversation as messages.
+
+    Raises:
+        InputError: it is empty, does not end with a user's turn, or holds the video placeholder too often.
+    """
+    turns = (Message("user", question),) if isinstance(question, str) else tuple(map(_message, question))
+    if not turns or turns[-1].role != "user":
+        raise InputError("the conversation does not end with a question.", fix="end it with a turn of the user.")
+    if not turns[-1].content.replace(VIDEO_TOKEN, "").strip():
+        raise InputError("the question is empty.", fix='ask something, e.g. "What happens in this video?"')
+    first = next(turn for turn in turns if turn.role == "user")
+    placeholders = sum(turn.content.count(VIDEO_TOKEN) for turn in turns)
+    if placeholders > first.content.count(VIDEO_TOKEN) or placeholders > int(has_video):
+        raise InputError(
+            f"the conversation holds {VIDEO_TOKEN} {placeholders} times where it means a video.",
+            fix=f"leave {VIDEO_TOKEN} out; the video goes in front of the first question by itself.",
+        )
+    return turns
+
+
+def _message(turn: Message | Mapping[str, str]) -> Message:
+    if isinstance(turn, Message):
+        return turn
+    role = turn.get("role")
+    if role not in ("system", "user", "assistant") or not isinstance(turn.get("content"), str):
+        raise InputError(
+            f"a turn is {dict(turn)!r}.", fix='give turns as {"role": "user" | "assistant" | "system", "content": text}.'
+        )
+    return Message(role, turn["content"])

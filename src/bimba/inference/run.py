@@ -1,0 +1,187 @@
+"""An encoded video with its prompt in, the answer out, whole or piece by piece.
+
+Shapes: L tokens of the prompt, V tokens of the video, D width.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import (
+    GenerationConfig,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TextStreamer,
+)
+
+from bimba.inference.answer import Answer
+from bimba.inference.request import Request
+from bimba.inference.stopwatch import Stopwatch
+from bimba.models.bimba.modeling import BimbaForConditionalGeneration
+from bimba.models.bimba.processing import BimbaProcessor
+
+
+@dataclass(frozen=True)
+class Run:
+    """A question whose video is encoded; `finish` generates the answer.
+
+    Args:
+        model: a BIMBA model.
+        processor: its processor.
+        request: prompt and frames.
+        features: tokens [V, D] of the video, None without one.
+        settings: how to generate.
+        watch: the stages up to here.
+    """
+
+    model: BimbaForConditionalGeneration
+    processor: BimbaProcessor
+    request: Request
+    features: list[Tensor] | None
+    settings: GenerationConfig
+    watch: Stopwatch
+
+    def finish(
+        self, on_text: Callable[[str], None] | None = None, stopping: StoppingCriteriaList | None = None
+    ) -> Answer:
+        """Generate the answer.
+
+        Args:
+            on_text: called with pieces of the text as they come.
+            stopping: more reasons to stop than the settings'.
+        """
+        ids = torch.tensor([self.request.input_ids], device=self.model.device)
+        listener = Listener(self.processor.tokenizer, on_text)
+        with_beams = self.settings.num_beams not in (None, 1)  # transformers streams no beams
+        with self.watch.stage("generate"):
+            output = self.model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                video_features=self.features,
+                generation_config=self.settings,
+                tokenizer=self.processor.tokenizer,
+                streamer=None if with_beams else listener,
+                stopping_criteria=stopping,
+            )
+        if listener.first_token_seconds is not None:
+            self.watch.add("first_token", listener.first_token_seconds)
+        token_ids = output[0, ids.shape[1] :].tolist()
+        self.watch.seconds["total"] = self.watch.total()
+        clip = self.request.clip
+        return Answer(
+            text=self.processor.tokenizer.decode(token_ids, skip_special_tokens=True),
+            token_ids=token_ids,
+            frame_seconds=[] if clip is None else list(clip.frame_seconds),
+            num_video_tokens=self.request.num_video_tokens,
+            num_prompt_tokens=len(self.request.input_ids),
+            finish_reason="length" if self._hit_the_limit(token_ids) else "stop",
+            timings=dict(self.watch.seconds),
+        )
+
+    def _hit_the_limit(self, token_ids: Sequence[int]) -> bool:
+        ends = self.settings.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
+        return len(token_ids) >= (self.settings.max_new_tokens or 0) and token_ids[-1] not in ends
+
+
+class AnswerStream:
+    """Pieces of an answer's text as they are generated; `answer` afterwards.
+
+    Iterating starts the generation in a thread; leaving the loop early (or `close()`) stops it after the token in
+    hand.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._answer: Answer | None = None
+        self._pieces = self._generated()
+
+    def __iter__(self) -> Iterator[str]:
+        return self._pieces
+
+    def __next__(self) -> str:
+        return next(self._pieces)
+
+    def close(self) -> None:
+        """Stop the generation."""
+        self._pieces.close()
+
+    @property
+    def answer(self) -> Answer:
+        """The whole answer.
+
+        Raises:
+            ValueError: the stream has not come to its end.
+        """
+        if self._answer is None:
+            raise ValueError("the answer is known once the last piece of the stream came.")
+        return self._answer
+
+    def _generated(self) -> Generator[str]:
+        queue: SimpleQueue[str | BaseException | Answer] = SimpleQueue()
+        stop = _StopWhenSet(threading.Event())
+
+        def work() -> None:
+            try:
+                queue.put(self._run.finish(queue.put, StoppingCriteriaList([stop])))
+            except BaseException as error:  # noqa: BLE001 - raised again in the reader's thread
+                queue.put(error)
+
+        thread = threading.Thread(target=work, name="bimba-generate", daemon=True)
+        thread.start()
+        try:
+            while not isinstance(item := queue.get(), Answer):
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+            self._answer = item
+        finally:
+            stop.event.set()
+            thread.join()
+
+
+class Listener(TextStreamer):
+    """Hears the tokens as they come: notes when the first one came, hands text on in whole words.
+
+    Args:
+        tokenizer: the language model's.
+        on_text: called with each piece, if given.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, on_text: Callable[[str], None] | None) -> None:
+        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self._on_text = on_text
+        self._start = time.perf_counter()
+        self._heard_prompt = False
+        self.first_token_seconds: float | None = None
+
+    def put(self, value: Tensor) -> None:
+        """Take the prompt (first) or a new token."""
+        if not self._heard_prompt:
+            self._heard_prompt = True
+        elif self.first_token_seconds is None:
+            self.first_token_seconds = time.perf_counter() - self._start
+        if self._on_text is not None:
+            super().put(value)
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Hand on a piece."""
+        del stream_end
+        if text and self._on_text is not None:
+            self._on_text(text)
+
+
+class _StopWhenSet(StoppingCriteria):
+    """Ends the generation when the reader is gone."""
+
+    def __init__(self, event: threading.Event) -> None:
+        self.event = event
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
+        return torch.full((input_ids.shape[0],), self.event.is_set(), device=input_ids.device, dtype=torch.bool)

@@ -1,0 +1,217 @@
+"""VideoQA: a video and a question in; the model's inputs, an answer, or its pieces as they come out."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from transformers import BatchFeature, GenerationConfig
+
+from bimba.errors import InputError
+from bimba.inference.answer import Answer
+from bimba.inference.clip import Clip, Video, open_video
+from bimba.inference.generation import generation_settings
+from bimba.inference.request import Conversation, Request, RequestBuilder, build_request, checked_turns
+from bimba.inference.run import AnswerStream, Run
+from bimba.inference.stopwatch import Stopwatch
+from bimba.models.bimba.modeling import BimbaForConditionalGeneration
+from bimba.models.bimba.processing import BimbaProcessor
+
+Progress = Callable[[str, int, int], None]
+"""Called with a stage ("frames" or "vision"), how many frames are done, and how many there are."""
+
+T = TypeVar("T")
+
+
+class VideoQA:
+    """A model and its processor, ready to be asked about videos; made by :func:`bimba.load`.
+
+    Args:
+        model: a BIMBA model.
+        processor: its processor.
+
+    Attributes:
+        progress: called as frames are read and encoded, if set; see `Progress`.
+    """
+
+    def __init__(self, model: BimbaForConditionalGeneration, processor: BimbaProcessor) -> None:
+        self.model, self.processor = model, processor
+        self.progress: Progress | None = None
+
+    def prepare(
+        self,
+        video: Video | None,
+        question: Conversation,
+        *,
+        num_frames: int = 64,
+        sampling: str = "uniform",
+        time_sentence: bool = True,
+        max_new_tokens: int = 512,
+        **generation: Any,
+    ) -> BatchFeature:
+        """Keyword arguments of the model's forward for a question.
+
+        Args:
+            video: a video or image file, frames uint8 [T, H, W, 3] (all are taken, their times are unknown), or None.
+            question: the question, or a conversation that ends with one.
+            num_frames: at most so many frames are chosen.
+            sampling: "uniform" (as released), or "fps": one frame a second where that is at most `num_frames`.
+            time_sentence: tell the model when the frames are (left out for images and bare frames).
+            max_new_tokens: room kept for the answer in the language model's context.
+            generation: checked as in :meth:`ask`, and not used.
+
+        Returns:
+            `input_ids` and `attention_mask` [1, L]; with a video `pixel_values_videos` [T, 3, S, S] and
+            `num_video_frames` [1]; on the model's device.
+
+        Raises:
+            VideoError: the video cannot be read.
+            InputError: an argument is out of range, or the prompt is longer than the language model reads.
+        """
+        generation_settings(self._generation_defaults(), max_new_tokens, generation)
+        watch = Stopwatch(self.model.device)
+        request = self._request(watch, video, question, num_frames, sampling, time_sentence, max_new_tokens)
+        ids = torch.tensor([request.input_ids], device=self.model.device)
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if request.clip is not None:
+            inputs["pixel_values_videos"] = self._pixels(watch, request.clip).to(self.model.device)
+            inputs["num_video_frames"] = torch.tensor([request.clip.num_frames], device=self.model.device)
+        return BatchFeature(inputs)
+
+    def ask(
+        self,
+        video: Video | None,
+        question: Conversation,
+        *,
+        num_frames: int = 64,
+        sampling: str = "uniform",
+        time_sentence: bool = True,
+        max_new_tokens: int = 512,
+        **generation: Any,
+    ) -> Answer:
+        """Answer a question about a video (or without one: `video=None`).
+
+        Greedy unless asked otherwise, whatever the checkpoint's generation config says of sampling; its repetition
+        penalty applies.
+
+        Args:
+            video: as in :meth:`prepare`.
+            question: as in :meth:`prepare`.
+            num_frames: as in :meth:`prepare`.
+            sampling: as in :meth:`prepare`.
+            time_sentence: as in :meth:`prepare`.
+            max_new_tokens: at most so many tokens are generated.
+            generation: options of transformers' GenerationConfig (`temperature=0.7`, `num_beams=4`, ...).
+
+        Raises:
+            VideoError: the video cannot be read.
+            InputError: an argument is out of range, or the prompt is longer than the language model reads.
+        """
+        run = self._run(video, question, num_frames, sampling, time_sentence, max_new_tokens, generation)
+        return run.finish()
+
+    def stream(
+        self,
+        video: Video | None,
+        question: Conversation,
+        *,
+        num_frames: int = 64,
+        sampling: str = "uniform",
+        time_sentence: bool = True,
+        max_new_tokens: int = 512,
+        **generation: Any,
+    ) -> AnswerStream:
+        """As :meth:`ask`, but the text comes in pieces as it is generated.
+
+        Returns:
+            an iterator of pieces of text; its `answer` holds the :class:`Answer` once the last piece came.
+
+        Raises:
+            VideoError: the video cannot be read.
+            InputError: as :meth:`ask`, or beam search is asked for, whose text is known only at its end.
+        """
+        if generation.get("num_beams", 1) != 1:
+            raise InputError("beam search cannot be streamed.", fix="use ask, or num_beams=1.")
+        return AnswerStream(
+            self._run(video, question, num_frames, sampling, time_sentence, max_new_tokens, generation)
+        )
+
+    def _run(
+        self,
+        video: Video | None,
+        question: Conversation,
+        num_frames: int,
+        sampling: str,
+        time_sentence: bool,  # noqa: FBT001 - handed on from the public methods, where it has its name
+        max_new_tokens: int,
+        generation: dict[str, Any],
+    ) -> Run:
+        """Everything up to the first generated token: read, encode, prompt."""
+        settings = generation_settings(self._generation_defaults(), max_new_tokens, generation)
+        watch = Stopwatch(self.model.device)
+        request = self._request(watch, video, question, num_frames, sampling, time_sentence, max_new_tokens)
+        features = None
+        if request.clip is not None:
+            features = [self._encode(watch, self._pixels(watch, request.clip))]
+        return Run(self.model, self.processor, request, features, settings, watch)
+
+    def _request(
+        self,
+        watch: Stopwatch,
+        video: Video | None,
+        question: Conversation,
+        num_frames: int,
+        sampling: str,
+        time_sentence: bool,  # noqa: FBT001
+        max_new_tokens: int,
+    ) -> Request:
+        if num_frames < 1:
+            raise InputError(f"num_frames is {num_frames}.", fix="take at least one frame (--frames 1).")
+        turns = checked_turns(question, has_video=video is not None)
+        with watch.stage("probe"):
+            opened = None if video is None else open_video(video)
+        with watch.stage("prompt"):
+            builder = RequestBuilder(self.processor, opened, turns, sampling, time_sentence)
+            context_length = self.model.config.text_config.to_dict().get("max_position_embeddings")
+            return build_request(builder, num_frames, context_length, max_new_tokens)
+
+    def _pixels(self, watch: Stopwatch, clip: Clip) -> Tensor:
+        """Decode and make pixels, frame by frame: [T, 3, S, S]."""
+        frames = watch.each("decode", self._reported("frames", clip.num_frames, clip.frames()))
+        decoded_before = watch.seconds.get("decode", 0.0)
+        with watch.stage("pixels"):
+            pixels = self.processor.make_pixels(frames)
+        # Pixels are made while frames are decoded; what was spent waiting for frames belongs to decoding.
+        watch.add("pixels", decoded_before - watch.seconds["decode"])
+        return pixels
+
+    @torch.no_grad()
+    def _encode(self, watch: Stopwatch, pixels: Tensor) -> Tensor:
+        """Vision tower, projector, compressor, separators: [T, 3, S, S] -> [V, D]."""
+        done = 0
+
+        def report(num_frames: int) -> None:
+            nonlocal done
+            done += num_frames
+            if self.progress is not None:
+                self.progress("vision", done, len(pixels))
+
+        with watch.stage("vision"):
+            features = self.model.get_vision_features(pixels, on_step=report)
+        with watch.stage("project"):
+            tokens = self.model.project(features)
+        with watch.stage("compress"):
+            compressed = self.model.compress(tokens[None])[0]
+            return self.model.pack(compressed)
+
+    def _reported(self, stage: str, total: int, values: Iterator[T]) -> Iterator[T]:
+        """Hand values through and report how many came."""
+        for done, value in enumerate(values, start=1):
+            yield value
+            if self.progress is not None:
+                self.progress(stage, done, total)
+
+    def _generation_defaults(self) -> GenerationConfig:
+        if self.model.generation_config is None:
+            return GenerationConfig.from_model_config(self.model.config.text_config)
+        return self.model.generation_config

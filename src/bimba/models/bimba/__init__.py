@@ -1,0 +1,1 @@
+"""BIMBA as transformers has models: configuration, model, processor."""

@@ -1,0 +1,152 @@
+"""Settings of a BIMBA model: vision tower, compressor and language model, as one transformers config."""
+
+from typing import Any, Literal, get_args
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+
+from bimba.ops.interleave import QueryPosition
+from bimba.ops.pool import PoolMode
+
+NewlinePosition = Literal["grid", "frame", "one_token", "no_token"]
+"""Where the learned separator goes: after each row, after each frame, once at the end, nowhere."""
+
+SO400M = {
+    "model_type": "siglip_vision_model",
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_hidden_layers": 26,
+    "num_attention_heads": 16,
+    "image_size": 384,
+    "patch_size": 14,
+    "vision_use_head": False,
+}
+"""SigLIP so400m patch14-384 without its last layer: the vision tower of the released model."""
+
+SELECTIVE_SCAN: dict[str, Any] = {
+    "type": "selective_scan",
+    "num_layers": 1,
+    "state_dim": 16,
+    "conv_width": 4,
+    "expand": 2,
+    "bidirectional": True,
+    "query_position": "interleaved",
+    "norm": True,
+    "norm_eps": 1e-6,
+    "residual": True,
+    "multi_scale": True,
+}
+"""The released compressor; any of these may be overridden in `BimbaConfig.compressor`."""
+
+POOLING: dict[str, Any] = {"type": "pooling"}
+"""No compressor: the base model, whose video tokens are pooled and nothing else."""
+
+
+def complete_compressor(settings: dict[str, Any] | None) -> dict[str, Any]:
+    """Compressor settings with every default written out.
+
+    Raises:
+        ValueError: unknown type or unknown keys.
+    """
+    settings = dict(SELECTIVE_SCAN if settings is None else settings)
+    kind = settings.get("type", "selective_scan")
+    defaults = {"selective_scan": SELECTIVE_SCAN, "pooling": POOLING}.get(kind)
+    if defaults is None:
+        raise ValueError(f"compressor type {kind!r} is none of selective_scan, pooling.")
+    unknown = settings.keys() - defaults.keys()
+    if unknown:
+        raise ValueError(f"unknown compressor settings {sorted(unknown)}; known are {', '.join(defaults)}.")
+    placement = settings.get("query_position", "interleaved")
+    if placement not in get_args(QueryPosition):
+        raise ValueError(f"query_position {placement!r} is none of {', '.join(get_args(QueryPosition))}.")
+    return defaults | settings
+
+
+@strict
+class BimbaConfig(PreTrainedConfig):
+    """Composite configuration of :class:`BimbaForConditionalGeneration`; the defaults are the released model's.
+
+    Args:
+        vision_config: SigLIP or CLIP vision config (or its dictionary with `model_type`).
+        text_config: config of any causal language model of transformers.
+        compressor: settings of the compressor; `type` is "selective_scan" (BIMBA) or "pooling" (the base model).
+        spatial_pooling: p, queries are pooled from p x p patches.
+        temporal_pooling: k, queries are pooled from k frames; frames that do not fill a group get no query.
+        pool_mode: "bilinear", "average" or "max".
+        newline_position: where the learned separator goes: "grid" (after each row), "frame", "one_token", "no_token".
+        vision_feature_layer: which hidden state of the vision tower is used, as an index into all of them.
+        vision_feature_select_strategy: "full", or "default" to leave the class token out (CLIP).
+        projector_hidden_act: activation between the linear layers of the projector.
+        projector_depth: number of linear layers of the projector.
+        video_token_id: id of the placeholder that stands for one video token in `input_ids`.
+        tokenizer_size: number of the tokenizer's own ids; higher ones have embedding rows but are never generated.
+        prompt_style: "chatml" (as released, for Qwen) or "template" (the tokenizer's own chat template).
+
+    Raises:
+        ValueError: a setting is out of range or unknown.
+    """
+
+    model_type = "bimba"
+    sub_configs = {"vision_config": AutoConfig, "text_config": AutoConfig}  # noqa: RUF012 - transformers' convention
+
+    vision_config: dict[str, Any] | PreTrainedConfig | None = None
+    text_config: dict[str, Any] | PreTrainedConfig | None = None
+    compressor: dict[str, Any] | None = None
+    spatial_pooling: int = 2
+    temporal_pooling: int = 1
+    pool_mode: str = "bilinear"
+    newline_position: str = "grid"
+    vision_feature_layer: int = -1
+    vision_feature_select_strategy: str | None = None
+    projector_hidden_act: str = "gelu"
+    projector_depth: int = 2
+    video_token_id: int | None = None
+    tokenizer_size: int | None = None
+    prompt_style: str = "chatml"
+    initializer_range: float = 0.02
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.vision_config = _sub_config(self.vision_config, SO400M)
+        self.text_config = _sub_config(self.text_config, {"model_type": "qwen2"})
+        self.compressor = complete_compressor(self.compressor)
+        if self.vision_feature_select_strategy is None:
+            is_clip = self.vision_config.model_type == "clip_vision_model"
+            self.vision_feature_select_strategy = "default" if is_clip else "full"
+        self.tie_word_embeddings = bool(self.text_config.to_dict().get("tie_word_embeddings", False))
+        self._check()
+        super().__post_init__(**kwargs)
+
+    def _check(self) -> None:
+        """Refuse values that would only fail at the first video."""
+        choices = {
+            "pool_mode": get_args(PoolMode),
+            "newline_position": get_args(NewlinePosition),
+            "vision_feature_select_strategy": ("full", "default"),
+            "prompt_style": ("chatml", "template"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} {getattr(self, name)!r} is none of {', '.join(allowed)}.")
+        for name in ("spatial_pooling", "temporal_pooling", "projector_depth"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+
+    @property
+    def pool(self) -> tuple[int, int, int]:
+        """Pooling factors (pt, ph, pw) of the queries."""
+        return self.temporal_pooling, self.spatial_pooling, self.spatial_pooling
+
+    @property
+    def patches_per_side(self) -> int:
+        """H = W, patches along a side of a frame."""
+        return int(self.vision_config.image_size) // int(self.vision_config.patch_size)
+
+
+def _sub_config(config: dict[str, Any] | PreTrainedConfig | None, default: dict[str, Any]) -> PreTrainedConfig:
+    """A config object from an object, a dictionary with `model_type`, or nothing."""
+    if isinstance(config, PreTrainedConfig):
+        return config
+    settings = dict(default if config is None else config)
+    model_type = settings.pop("model_type", default["model_type"])
+    return AutoConfig.for_model(model_type, **settings)

@@ -1,0 +1,41 @@
+"""Scores of the next token [B, vocabulary] in, scores that keep the released model's rules out."""
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor, RepetitionPenaltyLogitsProcessor
+
+
+class OnlyTokenizerIds(LogitsProcessor):
+    """Never generate an id that the tokenizer cannot read: padding rows of the embedding table and the placeholder.
+
+    Args:
+        tokenizer_size: number of ids of the tokenizer, None if every row has its word.
+        video_token_id: the placeholder, None if there is none.
+    """
+
+    def __init__(self, tokenizer_size: int | None, video_token_id: int | None) -> None:
+        self.tokenizer_size, self.video_token_id = tokenizer_size, video_token_id
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """[B, vocabulary] -> the same with -inf at ids that must not come."""
+        scores = scores.clone()
+        if self.tokenizer_size is not None:
+            scores[:, self.tokenizer_size :] = -torch.inf
+        if self.video_token_id is not None and self.video_token_id < scores.shape[1]:
+            scores[:, self.video_token_id] = -torch.inf
+        return scores
+
+
+class RepetitionPenaltyOnNewTokens(RepetitionPenaltyLogitsProcessor):
+    """Repetition penalty that does not see the prompt.
+
+    The public code generates from embeddings, so its penalty counts new tokens only; the answers of the released
+    model depend on it.
+
+    Args:
+        penalty: 1.0 is none.
+        prompt_length: L, ids that are left out.
+    """
+
+    def __init__(self, penalty: float, prompt_length: int) -> None:
+        super().__init__(penalty, prompt_ignore_length=prompt_length)

@@ -1,0 +1,308 @@
+"""The BIMBA model: pixels and token ids in, logits out; its forward calls the stages of the flow one by one.
+
+Shapes: B batch, L prompt, F frames of all videos of the batch, T frames of one video, H x W patches a frame,
+S = H W, V tokens of a video in the prompt, D width of the language model.
+"""
+
+import copy
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, AutoModelForCausalLM, GenerationMixin, LogitsProcessorList, PreTrainedModel
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from bimba.compressors import PoolingCompressor, SelectiveScanCompressor
+from bimba.compressors.mixer import BidirectionalMixer, ScanDirection
+from bimba.models.bimba.configuration import BimbaConfig
+from bimba.models.bimba.decoding import OnlyTokenizerIds, RepetitionPenaltyOnNewTokens
+from bimba.models.bimba.separators import add_separators
+from bimba.models.bimba.splice import splice_videos
+
+FRAMES_PER_STEP = 16
+"""Frames that go through the vision tower at once when no gradient is asked for: bounds its memory."""
+
+
+class BimbaProjector(nn.Module):
+    """Vision features [..., Dv] -> tokens of the language model's width [..., D]: linear layers with GELU between."""
+
+    def __init__(self, config: BimbaConfig) -> None:
+        super().__init__()
+        widths = [config.vision_config.hidden_size] + [config.text_config.hidden_size] * config.projector_depth
+        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in zip(widths, widths[1:], strict=False))
+        self.activation = ACT2FN[config.projector_hidden_act]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[..., Dv] -> [..., D]."""
+        for index, layer in enumerate(self.layers):
+            features = layer(self.activation(features) if index else features)
+        return features
+
+
+def build_compressor(config: BimbaConfig) -> PoolingCompressor | SelectiveScanCompressor:
+    """The compressor that the config asks for."""
+    settings = dict(config.compressor)
+    if settings.pop("type") == "pooling":
+        return PoolingCompressor(pool=config.pool, pool_mode=config.pool_mode)
+    return SelectiveScanCompressor(
+        config.text_config.hidden_size, pool=config.pool, pool_mode=config.pool_mode, **settings
+    )
+
+
+class BimbaPreTrainedModel(PreTrainedModel):
+    """What transformers needs to know to load, initialise, shard and checkpoint the model."""
+
+    config_class = BimbaConfig
+    config: BimbaConfig
+    base_model_prefix = ""
+    main_input_name = "input_ids"
+    input_modalities = ("video", "text")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ("CompressorLayer",)
+    _skip_keys_device_placement = ("past_key_values",)
+    _keep_in_fp32_modules_strict = ("A_log",)  # decay rates are exponents: bfloat16 would move them by percents
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Initial values of our own modules; the vision tower and the language model bring theirs."""
+        super()._init_weights(module)
+        if isinstance(module, ScanDirection):
+            module.initialise(uniform=init.uniform_, copy=init.copy_)
+        elif isinstance(module, BidirectionalMixer):
+            init.zeros_(module.out_proj.weight)
+        elif isinstance(module, BimbaForConditionalGeneration):
+            init.normal_(module.image_newline, std=self.config.text_config.hidden_size**-0.5)
+
+
+class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
+    """Vision tower, projector, compressor and language model (BIMBA, arXiv 2503.09590).
+
+    A video enters as `pixel_values_videos` and leaves its trace in `input_ids` as one placeholder
+    (`config.video_token_id`) for each of its tokens; the processor counts them.
+    """
+
+    def __init__(self, config: BimbaConfig) -> None:
+        super().__init__(config)
+        self.vision_tower = AutoModel.from_config(config.vision_config)
+        self.projector = BimbaProjector(config)
+        self.compressor = build_compressor(config)
+        self.image_newline = nn.Parameter(torch.empty(config.text_config.hidden_size))
+        self.language_model = AutoModelForCausalLM.from_config(config.text_config)
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The language model's token embedding."""
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the language model's token embedding."""
+        self.language_model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module | None:
+        """The language model's head."""
+        return self.language_model.get_output_embeddings()
+
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        """Replace the language model's head."""
+        self.language_model.set_output_embeddings(value)
+
+    def get_vision_features(
+        self, pixel_values_videos: Tensor, *, on_step: Callable[[int], None] | None = None
+    ) -> Tensor:
+        """Patch features of each frame: one hidden state of the vision tower, without its final norm.
+
+        Args:
+            pixel_values_videos: [F, 3, height, width].
+            on_step: called with the number of frames after each step.
+
+        Returns:
+            [F, S, Dv].
+        """
+        frames_per_step = len(pixel_values_videos) if torch.is_grad_enabled() else FRAMES_PER_STEP
+        features = []
+        for chunk in pixel_values_videos.split(max(frames_per_step, 1)):
+            chunk = chunk.to(self.vision_tower.device, self.vision_tower.dtype)
+            hidden_states = self.vision_tower(chunk, output_hidden_states=True).hidden_states
+            chosen = hidden_states[self.config.vision_feature_layer]
+            features.append(chosen[:, 1:] if self.config.vision_feature_select_strategy == "default" else chosen)
+            if on_step is not None:
+                on_step(len(chunk))
+        return torch.cat(features)
+
+    def project(self, features: Tensor) -> Tensor:
+        """Vision features [F, S, Dv] -> video tokens [F, H, W, D]."""
+        side = self.config.patches_per_side
+        tokens: Tensor = self.projector(features)
+        return tokens.unflatten(1, (side, side))
+
+    def compress(self, tokens: Tensor) -> Tensor:
+        """Video tokens of videos of one length [N, T, H, W, D] -> [N, T', H', W', D]."""
+        if self.gradient_checkpointing and self.training:
+            compressed: Tensor = self._gradient_checkpointing_func(self.compressor.__call__, tokens)
+        else:
+            compressed = self.compressor(tokens)
+        return compressed
+
+    def pack(self, compressed: Tensor) -> Tensor:
+        """One compressed video [T', H', W', D] -> what the language model reads of it [V, D]."""
+        return add_separators(compressed, self.image_newline, self.config.newline_position)
+
+    def get_video_features(
+        self, pixel_values_videos: Tensor, num_video_frames: Tensor | Sequence[int] | None = None
+    ) -> list[Tensor]:
+        """Everything before the language model: pixels of several videos in, tokens of each out.
+
+        Args:
+            pixel_values_videos: frames of all videos, one after the other [F, 3, height, width].
+            num_video_frames: frames of each video [num_videos]; one video if not given.
+
+        Returns:
+            [V, D] for each video.
+
+        Raises:
+            ValueError: the numbers of frames do not add up to F.
+        """
+        counts = [len(pixel_values_videos)] if num_video_frames is None else [int(n) for n in num_video_frames]
+        if sum(counts) != len(pixel_values_videos):
+            raise ValueError(f"num_video_frames {counts} do not add up to {len(pixel_values_videos)} frames of pixels.")
+        tokens = self.project(self.get_vision_features(pixel_values_videos)).split(counts)
+        packed: dict[int, Tensor] = {}
+        for length in sorted(set(counts)):
+            alike = [index for index, count in enumerate(counts) if count == length]
+            compressed = self.compress(torch.stack([tokens[index] for index in alike]))
+            packed.update((index, self.pack(video)) for index, video in zip(alike, compressed, strict=True))
+        return [packed[index] for index in range(len(counts))]
+
+    def embed(
+        self,
+        input_ids: Tensor,
+        pixel_values_videos: Tensor | None = None,
+        num_video_frames: Tensor | Sequence[int] | None = None,
+        video_features: Sequence[Tensor] | None = None,
+    ) -> Tensor:
+        """Prompt with its videos as the language model reads it: [B, L] -> [B, L, D].
+
+        Raises:
+            ValueError: both pixels and encoded videos are given, or placeholders and video tokens differ in number.
+        """
+        if pixel_values_videos is not None and video_features is not None:
+            raise ValueError("give pixel_values_videos or video_features, not both.")
+        if pixel_values_videos is not None:
+            video_features = self.get_video_features(pixel_values_videos, num_video_frames)
+        if video_features is None:
+            video_features = []
+        placeholder = -1 if self.config.video_token_id is None else self.config.video_token_id
+        return splice_videos(input_ids, video_features, placeholder, self.get_input_embeddings())
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        pixel_values_videos: Tensor | None = None,
+        num_video_frames: Tensor | Sequence[int] | None = None,
+        video_features: Sequence[Tensor] | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Logits of the language model over a prompt with videos.
+
+        Args:
+            input_ids: [B, L], one placeholder for each video token.
+            attention_mask: [B, L], 0 for padding.
+            pixel_values_videos: frames of all videos, one after the other [F, 3, height, width].
+            num_video_frames: frames of each video [num_videos]; one video if not given.
+            video_features: tokens [V, D] of each video, instead of its pixels (see `get_video_features`).
+            position_ids: [B, L]; from the attention mask if not given.
+            past_key_values: the language model's cache.
+            inputs_embeds: [B, L, D], instead of ids and videos (see `embed`).
+            labels: [B, L], -100 where nothing is learned.
+            use_cache: return a cache.
+            logits_to_keep: how many logits, counted from the end, are wanted (0: all).
+            kwargs: passed on to the language model.
+
+        Returns:
+            logits [B, L, vocabulary], the cache, and the loss if labels are given.
+
+        Raises:
+            ValueError: not exactly one of ids and embeddings, or placeholders do not fit the videos.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give exactly one of input_ids and inputs_embeds.")
+        if inputs_embeds is None:
+            inputs_embeds = self.embed(input_ids, pixel_values_videos, num_video_frames, video_features)
+        accepted = inspect.signature(self.language_model.forward).parameters
+        if position_ids is None and past_key_values is None and attention_mask is not None and attention_mask.ndim == 2:
+            position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+        if position_ids is not None and "position_ids" in accepted:
+            kwargs["position_ids"] = position_ids
+        return self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            labels=labels,
+            use_cache=use_cache,
+            logits_to_keep=logits_to_keep,
+            **kwargs,
+        )
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_ids: Tensor | None = None,
+        *,
+        pixel_values_videos: Tensor | None = None,
+        num_video_frames: Tensor | Sequence[int] | None = None,
+        video_features: Sequence[Tensor] | None = None,
+        logits_processor: LogitsProcessorList | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """transformers' `generate` for prompts with videos; the videos are encoded once, whatever the beams.
+
+        Two rules of the released model are kept: the repetition penalty of the generation config counts new tokens
+        only, and ids beyond the tokenizer (padding of the embedding table, the placeholder) are never generated.
+
+        Args:
+            input_ids: [B, L], one placeholder for each video token.
+            pixel_values_videos: as in :meth:`forward`.
+            num_video_frames: as in :meth:`forward`.
+            video_features: as in :meth:`forward`.
+            logits_processor: applied after the two rules.
+            kwargs: as `transformers.GenerationMixin.generate` takes them.
+
+        Returns:
+            ids [B, L + new], the prompt included, or what `return_dict_in_generate` asks for.
+        """
+        if input_ids is not None and kwargs.get("inputs_embeds") is None:
+            kwargs["inputs_embeds"] = self.embed(input_ids, pixel_values_videos, num_video_frames, video_features)
+        processors = LogitsProcessorList([OnlyTokenizerIds(self.config.tokenizer_size, self.config.video_token_id)])
+        penalty = self._take_repetition_penalty(kwargs)
+        if penalty not in (None, 1.0):
+            processors.append(RepetitionPenaltyOnNewTokens(penalty, 0 if input_ids is None else input_ids.shape[1]))
+        processors.extend(logits_processor or [])
+        return super().generate(input_ids=input_ids, logits_processor=processors, **kwargs)
+
+    def _take_repetition_penalty(self, kwargs: dict[str, Any]) -> float | None:
+        """The penalty that a call to generate asks for, taken out of its arguments: transformers' own counts prompts."""
+        config = kwargs.get("generation_config")
+        if config is None:
+            penalty = kwargs.pop("repetition_penalty", None)
+            kwargs["repetition_penalty"] = 1.0
+            return self.generation_config.repetition_penalty if penalty is None else penalty
+        penalty = kwargs.pop("repetition_penalty", None)
+        penalty = config.repetition_penalty if penalty is None else penalty
+        kwargs["generation_config"] = copy.deepcopy(config)
+        kwargs["generation_config"].repetition_penalty = 1.0
+        return self.generation_config.repetition_penalty if penalty is None else penalty

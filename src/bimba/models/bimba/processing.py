@@ -1,0 +1,233 @@
+"""Frames and prompts in, the tensors that the model's forward takes out.
+
+Shapes: B prompts, L longest prompt, F frames of all videos, S image size.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+
+from bimba.errors import InputError
+from bimba.models.bimba.configuration import BimbaConfig
+from bimba.models.bimba.separators import num_video_tokens
+from bimba.ops.pool import pooled_shape
+from bimba.text.labels import expand_placeholders
+from bimba.text.prompts import VIDEO_TOKEN, Message, chatml
+from bimba.video.pixels import make_pixels
+
+CHATML_TEMPLATE = (
+    "{% if messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}{% endif %}"
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}{% else %}{{ '<image>' }}{% endif %}"
+    "{% endfor %}{% endif %}{{ '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+"""`text.prompts.chatml` as a chat template of transformers, for conversations with {"type": "video"} parts."""
+
+IMAGE_MEAN = IMAGE_STD = (0.5, 0.5, 0.5)
+"""SigLIP's normalisation; CLIP's differs and comes from its preprocessor_config.json."""
+
+
+class BimbaProcessor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
+    """Tokenizer and pixels of a BIMBA model, and the number of placeholders that a video needs.
+
+    Args:
+        tokenizer: the language model's; the video placeholder `<image>` is added as a special token if it is missing.
+        image_size: frames become image_size x image_size pixels.
+        patches_per_side: H = W, patches along a side of a frame.
+        image_mean: mean of each colour, of values between 0 and 1.
+        image_std: standard deviation of each colour.
+        spatial_pooling: as in :class:`BimbaConfig`.
+        temporal_pooling: as in :class:`BimbaConfig`.
+        pool_mode: as in :class:`BimbaConfig`.
+        newline_position: as in :class:`BimbaConfig`.
+        prompt_style: as in :class:`BimbaConfig`.
+        chat_template: Jinja template for `apply_chat_template`; ChatML as released, or the tokenizer's own.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        image_size: int = 384,
+        patches_per_side: int = 27,
+        image_mean: Sequence[float] = IMAGE_MEAN,
+        image_std: Sequence[float] = IMAGE_STD,
+        spatial_pooling: int = 2,
+        temporal_pooling: int = 1,
+        pool_mode: str = "bilinear",
+        newline_position: str = "grid",
+        prompt_style: str = "chatml",
+        chat_template: str | None = None,
+    ) -> None:
+        if VIDEO_TOKEN not in tokenizer.get_vocab():
+            tokenizer.add_special_tokens(
+                {"additional_special_tokens": [VIDEO_TOKEN]}, replace_extra_special_tokens=False
+            )
+        self.image_size, self.patches_per_side = image_size, patches_per_side
+        self.image_mean, self.image_std = list(image_mean), list(image_std)
+        self.spatial_pooling, self.temporal_pooling = spatial_pooling, temporal_pooling
+        self.pool_mode, self.newline_position = pool_mode, newline_position
+        self.prompt_style = prompt_style
+        self.video_token = VIDEO_TOKEN
+        self.video_token_id = tokenizer.convert_tokens_to_ids(VIDEO_TOKEN)
+        if chat_template is None:
+            chat_template = CHATML_TEMPLATE if prompt_style == "chatml" else tokenizer.chat_template
+        super().__init__(tokenizer, chat_template=chat_template)
+
+    @classmethod
+    def from_config(cls, config: BimbaConfig, tokenizer: PreTrainedTokenizerBase, **pixels: Any) -> "BimbaProcessor":
+        """Processor that fits a model, whose config is told the tokenizer's size and the placeholder.
+
+        Args:
+            config: `tokenizer_size` and `video_token_id` are set if they are not yet.
+            tokenizer: the language model's.
+            pixels: `image_mean` and `image_std` where they are not SigLIP's.
+        """
+        tokenizer_size = len(tokenizer)
+        processor = cls(
+            tokenizer,
+            image_size=config.vision_config.image_size,
+            patches_per_side=config.patches_per_side,
+            spatial_pooling=config.spatial_pooling,
+            temporal_pooling=config.temporal_pooling,
+            pool_mode=config.pool_mode,
+            newline_position=config.newline_position,
+            prompt_style=config.prompt_style,
+            **pixels,
+        )
+        if config.tokenizer_size is None:
+            config.tokenizer_size = tokenizer_size
+        config.video_token_id = processor.video_token_id
+        return processor
+
+    def num_video_tokens(self, num_frames: int) -> int:
+        """Tokens that a video of so many frames takes in the prompt.
+
+        Raises:
+            InputError: fewer frames than are pooled together.
+        """
+        if num_frames < self.temporal_pooling:
+            raise InputError(
+                f"{num_frames} frames are fewer than the {self.temporal_pooling} that temporal pooling averages.",
+                fix=f"take at least {self.temporal_pooling} frames (--frames), or load the model with "
+                "config_overrides={'temporal_pooling': 1}.",
+            )
+        side, pool = self.patches_per_side, (self.temporal_pooling, self.spatial_pooling, self.spatial_pooling)
+        grid = pooled_shape(num_frames, side, side, pool, self.pool_mode)  # type: ignore[arg-type]
+        return num_video_tokens(grid, self.newline_position)  # type: ignore[arg-type]
+
+    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
+        """Conversation -> prompt text with one placeholder a video: ChatML as released, or the tokenizer's template.
+
+        Raises:
+            InputError: the tokenizer has no chat template of its own.
+        """
+        if self.prompt_style == "chatml":
+            return chatml(messages, add_generation_prompt=add_generation_prompt)
+        if not self.tokenizer.chat_template:
+            raise InputError(
+                "the language model's tokenizer has no chat template.",
+                fix="set processor.tokenizer.chat_template, or prompt_style='chatml' in the model's config.",
+            )
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        text: str = self.tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=add_generation_prompt
+        )
+        return text
+
+    def make_pixels(self, frames: Iterable[np.ndarray]) -> Tensor:
+        """Frames, each uint8 [height, width, 3] -> float32 [T, 3, S, S]."""
+        return make_pixels(frames, size=self.image_size, mean=self.image_mean, std=self.image_std)
+
+    def __call__(
+        self,
+        text: str | Sequence[str] | None = None,
+        videos: Sequence[Any] | None = None,
+        images: Sequence[Any] | None = None,
+        *,
+        pixel_values_videos: Sequence[Tensor] | None = None,
+        return_tensors: str = "pt",
+        padding: bool = True,
+        padding_side: str = "left",
+        progress: Callable[[int], None] | None = None,
+        **tokenizer_options: Any,
+    ) -> BatchFeature:
+        """Prompts and their videos -> keyword arguments of the model's forward.
+
+        Args:
+            text: prompts, each with one `<image>` for each of its videos.
+            videos: frames of each video, uint8 [T, height, width, 3], in the order of the placeholders.
+            images: images, each uint8 [height, width, 3] or a PIL image: videos of one frame.
+            pixel_values_videos: pixels of each video [T, 3, S, S], instead of its frames.
+            return_tensors: "pt".
+            padding: pad shorter prompts (left, so that generation goes on at the end).
+            padding_side: "left" or "right".
+            progress: called with 1 after each frame.
+            tokenizer_options: passed to the tokenizer.
+
+        Returns:
+            `input_ids` and `attention_mask` [B, L], and with videos `pixel_values_videos` [F, 3, S, S] and
+            `num_video_frames` [num_videos].
+
+        Raises:
+            ValueError: no prompt, more than one kind of video input, or placeholders and videos differ in number.
+            InputError: a video has fewer frames than are pooled together.
+        """
+        if text is None or return_tensors != "pt":
+            raise ValueError("BimbaProcessor needs text and return_tensors='pt'.")
+        prompts = [text] if isinstance(text, str) else list(text)
+        pixels = self._pixels(videos, images, pixel_values_videos, progress)
+        counts = [len(video) for video in pixels]
+        encoded = self.tokenizer(prompts, add_special_tokens=False, **tokenizer_options)
+        ids = self._expand(encoded["input_ids"], [self.num_video_tokens(count) for count in counts])
+        data = dict(self.tokenizer.pad({"input_ids": ids}, padding=padding, padding_side=padding_side))
+        batch = BatchFeature(data, tensor_type="pt")
+        if pixels:
+            batch["pixel_values_videos"] = torch.cat(pixels)
+            batch["num_video_frames"] = torch.tensor(counts)
+        return batch
+
+    def _pixels(
+        self,
+        videos: Sequence[Any] | None,
+        images: Sequence[Any] | None,
+        ready: Sequence[Tensor] | None,
+        progress: Callable[[int], None] | None,
+    ) -> list[Tensor]:
+        """Pixels [T, 3, S, S] of each video, whichever way it was given."""
+        given = [kind for kind in (videos, images, ready) if kind is not None]
+        if len(given) > 1:
+            raise ValueError("give one of videos, images and pixel_values_videos.")
+        if ready is not None:
+            return list(ready)
+        if images is not None:
+            videos = [np.asarray(image)[None] for image in images]
+        pixels = []
+        for video in videos or []:
+            pixels.append(self.make_pixels(np.asarray(video)))
+            if progress is not None:
+                progress(len(video))
+        return pixels
+
+    def _expand(self, prompts: Sequence[list[int]], num_tokens: list[int]) -> list[list[int]]:
+        """One placeholder for each video token, the videos dealt to the prompts in order."""
+        expanded = []
+        for ids in prompts:
+            here = sum(token == self.video_token_id for token in ids)
+            mine, num_tokens = num_tokens[:here], num_tokens[here:]
+            expanded.append(expand_placeholders(ids, ids, self.video_token_id, mine)[0])
+        if num_tokens:
+            raise ValueError(f"{len(num_tokens)} videos have no {VIDEO_TOKEN} in the prompts.")
+        return expanded
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """Keys of the result."""
+        return ["input_ids", "attention_mask", "pixel_values_videos", "num_video_frames"]

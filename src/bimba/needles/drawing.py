@@ -1,0 +1,249 @@
+"""What a needle looks like: its content and the frame's size go in, a transparent picture of it comes out.
+
+A tile is uint8 ``[h, w, 4]``, RGB and opacity. Everything is drawn four times too large and reduced, which makes edges
+smooth; a white rim and a thin dark line around it keep any colour apart from any background.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
+
+from bimba.errors import VideoError
+from bimba.needles.backgrounds import FrameArray
+from bimba.needles.contents import COLOURS, Content, Picture
+from bimba.needles.records import Box
+
+OVERSAMPLING = 4
+MAX_SHARE = 0.9
+"""No tile is wider or higher than this share of the frame."""
+
+WHITE = (255, 255, 255)
+INK = (16, 18, 24)
+PLATE = (248, 247, 242)
+
+Point = tuple[float, float]
+
+
+def draw_needle(content: Content, width: int, height: int, scale: float) -> NDArray[np.uint8]:
+    """Return the tile uint8 ``[h, w, 4]`` of a needle for a frame of width x height pixels.
+
+    Args:
+        content: what to draw.
+        width: of the frame, in pixels.
+        height: of the frame, in pixels.
+        scale: size of shapes, digits and pictures as a share of the frame's shorter side; captions fit themselves.
+
+    Raises:
+        VideoError: the picture file cannot be opened.
+    """
+    side = max(16, round(scale * min(width, height)))
+    if content.kind == "shape":
+        tile = _sticker(_shape_mask(content.attributes["shape"], side), content.attributes["colour"])
+    elif content.kind == "digit":
+        tile = _sticker(_digit_mask(content.attributes["digit"], side), content.attributes["colour"])
+    elif content.kind == "caption":
+        tile = _caption(content.attributes["text"], width, height)
+    elif content.picture is None:
+        raise ValueError(f"the content {content.description} is a picture without a file")
+    else:
+        tile = _photo(content.picture, round(1.3 * side))
+    return np.asarray(tile)
+
+
+def paste(frame: FrameArray, tile: NDArray[np.uint8], box: Box) -> FrameArray:
+    """Return a copy of the frame ``[H, W, 3]`` with the tile ``[h, w, 4]`` over the box.
+
+    Raises:
+        ValueError: the box is not of the tile's size or not inside the frame.
+    """
+    left, top, right, bottom = box
+    inside = min(left, top) >= 0 and right <= frame.shape[1] and bottom <= frame.shape[0]
+    if not inside or tile.shape[:2] != (bottom - top, right - left):
+        raise ValueError(f"tile {tile.shape} does not go to box {box} of frame {frame.shape}")
+    opacity = tile[:, :, 3:].astype(np.uint16)
+    under = frame[top:bottom, left:right]
+    mixed = (tile[:, :, :3] * opacity + under * (255 - opacity) + 127) // 255
+    result = frame.copy()
+    result[top:bottom, left:right] = mixed.astype(np.uint8)
+    return result
+
+
+def load_picture(picture: Picture) -> Image.Image:
+    """Return a picture file as an upright RGBA image.
+
+    Raises:
+        VideoError: the file is no picture, broken, or too large to open safely.
+    """
+    try:
+        with Image.open(picture.path) as image:
+            return ImageOps.exif_transpose(image).convert("RGBA")
+    # Pillow reports a broken png as SyntaxError or ValueError, everything else as OSError.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise VideoError(
+            f"the picture {picture.path} cannot be opened: {error}.", fix="replace it or take it out of the folder."
+        ) from error
+
+
+def _sticker(mask: Image.Image, colour: str) -> Image.Image:
+    """Return a mask (mode L, oversampled) as a coloured RGBA tile with a white rim and a dark line around that."""
+    image = Image.new("RGBA", mask.size)
+    unit = min(mask.size) / 100
+    image.paste((*INK, 255), mask=_grown(mask, 5.2 * unit))
+    image.paste((*WHITE, 255), mask=_grown(mask, 3.8 * unit))
+    image.paste((*COLOURS[colour], 255), mask=mask)
+    return image.reduce(OVERSAMPLING)
+
+
+def _grown(mask: Image.Image, pixels: float) -> Image.Image:
+    """Return a mask with its edge moved outwards by about so many pixels, corners rounded."""
+    # A blur leaves 0.16 of the white one sigma outside a straight edge. Small steps keep tips and notches in shape.
+    for _ in range(4):
+        mask = mask.filter(ImageFilter.GaussianBlur(pixels / 4)).point([0] * 40 + [255] * 216)
+    return mask
+
+
+def _shape_mask(shape: str, side: int) -> Image.Image:
+    """Return the mask (mode L, oversampled) of a shape that fills a square of `side` pixels up to the rim."""
+    size = side * OVERSAMPLING
+    mask = Image.new("L", (size, size))
+    draw = ImageDraw.Draw(mask)
+    # Shapes are drawn in a square from -1 to 1 with y downwards; the margin of 0.14 is the rim's.
+    middle, reach = size / 2, size / 2 * 0.86
+
+    def place(points: list[Point]) -> list[Point]:
+        return [(middle + reach * x, middle + reach * y) for x, y in points]
+
+    if shape in ROUND_SHAPES:
+        for centre_x, centre_y, radius, ink in ROUND_SHAPES[shape]:
+            (corner,) = place([(centre_x - radius, centre_y - radius)])
+            (opposite,) = place([(centre_x + radius, centre_y + radius)])
+            draw.ellipse((*corner, *opposite), fill=ink)
+    else:
+        draw.polygon(place(CORNERED_SHAPES[shape]()), fill=255)
+    return mask
+
+
+ROUND_SHAPES: dict[str, tuple[tuple[float, float, float, int], ...]] = {
+    "circle": ((0.0, 0.0, 0.95, 255),),
+    "crescent": ((-0.05, 0.0, 0.95, 255), (0.42, -0.1, 0.75, 0)),
+}
+"""Discs (x, y, radius, 255 to fill or 0 to cut out), painted one over the other."""
+
+
+def _regular(corners: int, turn: float = 0.0) -> list[Point]:
+    return [
+        (math.sin(turn + 2 * math.pi * k / corners), -math.cos(turn + 2 * math.pi * k / corners))
+        for k in range(corners)
+    ]
+
+
+def _star() -> list[Point]:
+    tips, notches = _regular(5), _regular(5, math.pi / 5)
+    points = [point for tip, (x, y) in zip(tips, notches, strict=True) for point in (tip, (0.45 * x, 0.45 * y))]
+    return [(x, y + 0.08) for x, y in points]
+
+
+def _heart() -> list[Point]:
+    turns = [2 * math.pi * k / 120 for k in range(120)]
+    curve = [
+        (16 * math.sin(a) ** 3, 13 * math.cos(a) - 5 * math.cos(2 * a) - 2 * math.cos(3 * a) - math.cos(4 * a))
+        for a in turns
+    ]
+    return [(x / 17, -(y + 2.5) / 17) for x, y in curve]
+
+
+def _cross() -> list[Point]:
+    a = 0.3
+    b = 0.92
+    return [(-a, -b), (a, -b), (a, -a), (b, -a), (b, a), (a, a), (a, b), (-a, b), (-a, a), (-b, a), (-b, -a), (-a, -a)]
+
+
+CORNERED_SHAPES: dict[str, Callable[[], list[Point]]] = {
+    "square": lambda: [(-0.8, -0.8), (0.8, -0.8), (0.8, 0.8), (-0.8, 0.8)],
+    "triangle": lambda: [(0.0, -0.85), (0.95, 0.8), (-0.95, 0.8)],
+    "star": _star,
+    "diamond": lambda: [(0.0, -1.0), (0.66, 0.0), (0.0, 1.0), (-0.66, 0.0)],
+    "hexagon": lambda: _regular(6, math.pi / 6),
+    "heart": _heart,
+    "cross": _cross,
+    "arrow": lambda: [(-1, -0.28), (0.1, -0.28), (0.1, -0.75), (1, 0), (0.1, 0.75), (0.1, 0.28), (-1, 0.28)],
+}
+"""Polygons in the square from -1 to 1, y downwards."""
+
+
+def _digit_mask(digit: str, side: int) -> Image.Image:
+    """Return the mask (mode L, oversampled) of a bold digit, `side` pixels high with its rim."""
+    height = side * OVERSAMPLING
+    margin = round(0.12 * height)
+    font = ImageFont.load_default(size=height)
+    stroke = round(0.028 * height)
+    left, top, right, bottom = font.getbbox(digit, stroke_width=stroke)
+    glyph = Image.new("L", (math.ceil(right - left), math.ceil(bottom - top)))
+    ImageDraw.Draw(glyph).text((-left, -top), digit, fill=255, font=font, stroke_width=stroke)
+    inner = height - 2 * margin
+    glyph = glyph.resize((max(1, round(glyph.width * inner / glyph.height)), inner), Image.Resampling.LANCZOS)
+    # reduce() rounds up, so the width is made a multiple of it and no column is a mixture with nothing.
+    width = math.ceil((glyph.width + 2 * margin) / OVERSAMPLING) * OVERSAMPLING
+    mask = Image.new("L", (width, height))
+    mask.paste(glyph, ((width - glyph.width) // 2, margin))
+    return mask
+
+
+def _caption(text: str, width: int, height: int) -> Image.Image:
+    """Return dark words on a light plate, on one line where that is large enough to read, else one word a line."""
+    wanted = max(12.0, min(width, height) / 9)
+    one_line = _fitted_size([text], width, height, wanted)
+    lines = [text] if one_line >= 0.75 * wanted else text.split()
+    size = _fitted_size(lines, width, height, wanted)
+    font = ImageFont.load_default(size=size * OVERSAMPLING)
+    line_height = round(size * 1.25 * OVERSAMPLING)
+    pad = round(0.45 * size * OVERSAMPLING)
+    text_width = max(font.getlength(line) for line in lines)
+    step = OVERSAMPLING
+    plate_size = (
+        math.ceil((text_width + 2.6 * pad) / step) * step,
+        math.ceil((line_height * len(lines) + 1.4 * pad) / step) * step,
+    )
+    image = Image.new("RGBA", plate_size)
+    draw = ImageDraw.Draw(image)
+    box = (0, 0, plate_size[0] - 1, plate_size[1] - 1)
+    line = max(1, round(0.07 * size * OVERSAMPLING))
+    draw.rounded_rectangle(box, radius=0.9 * pad, fill=(*PLATE, 255), outline=(*INK, 255), width=line)
+    for number, words in enumerate(lines):
+        middle = (plate_size[0] / 2, plate_size[1] / 2 + (number - (len(lines) - 1) / 2) * line_height)
+        draw.text(middle, words, fill=(*INK, 255), font=font, anchor="mm", stroke_width=size * OVERSAMPLING / 60)
+    return image.reduce(OVERSAMPLING)
+
+
+def _fitted_size(lines: list[str], width: int, height: int, wanted: float) -> float:
+    """Return the largest font size up to `wanted` pixels at which the lines and their plate stay inside the frame."""
+    font = ImageFont.load_default(size=100)
+    widest = max(font.getlength(line) for line in lines) / 100
+    # In units of the font size the plate adds 2.6 x 0.45 to the width, 1.4 x 0.45 to the height.
+    return min(wanted, MAX_SHARE * width / (widest + 1.2), MAX_SHARE * height / (1.25 * len(lines) + 0.7))
+
+
+def _photo(picture: Picture, side: int) -> Image.Image:
+    """Return a picture, its longer side `side` pixels: cut-outs as they are with a rim, others like a photo print."""
+    image = load_picture(picture)
+    side *= OVERSAMPLING
+    rim = round(0.035 * side)
+    room = side - 2 * rim
+    factor = room / max(image.size)
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    image = image.resize(size, Image.Resampling.LANCZOS)
+    tile = Image.new("RGBA", (size[0] + 2 * rim, size[1] + 2 * rim))
+    if image.getchannel("A").getextrema()[0] == 255:
+        line = rim // 4
+        tile.paste((*INK, 255), (0, 0, *tile.size))
+        tile.paste((*WHITE, 255), (line, line, tile.width - line, tile.height - line))
+    else:
+        opacity = Image.new("L", tile.size)
+        opacity.paste(image.getchannel("A"), (rim, rim))
+        tile.paste((*INK, 255), mask=_grown(opacity, 0.7 * rim))
+        tile.paste((*WHITE, 255), mask=_grown(opacity, 0.5 * rim))
+    tile.alpha_composite(image, (rim, rim))
+    return tile.reduce(OVERSAMPLING)

@@ -1,0 +1,69 @@
+"""Token ids of a conversation in, the labels that training learns out.
+
+Shapes: L tokens of the conversation.
+"""
+
+from collections.abc import Callable, Sequence
+
+from bimba.text.prompts import VIDEO_TOKEN, Message, chatml_turn, with_system
+
+IGNORE = -100
+"""Label of a token that is not learned."""
+
+NEWLINE_ID = 198
+"""Id of a newline on its own in Qwen2's vocabulary; the released training code names it by number."""
+
+Tokenize = Callable[[str], list[int]]
+
+
+def training_ids_and_labels(
+    messages: Sequence[Message], tokenize: Tokenize, video_token_id: int
+) -> tuple[list[int], list[int]]:
+    """Ids and labels of a conversation as the released training has them.
+
+    Assistant turns are learned whole, their header `<|im_start|>assistant` included; of the other turns the ChatML
+    marks and newlines of their own are learned, too. Placeholders of videos are not.
+
+    Args:
+        messages: the conversation; the released system prompt is put in front if it brings none.
+        tokenize: text -> ids, special tokens in the text as their ids, nothing added.
+        video_token_id: id of the placeholder.
+
+    Returns:
+        ids [L] and labels [L].
+    """
+    marks = {NEWLINE_ID, *tokenize("<|im_start|>"), *tokenize("<|im_end|>")}
+    ids: list[int] = []
+    labels: list[int] = []
+    for message in with_system(messages):
+        turn = tokenize(chatml_turn(message))
+        learned = message.role == "assistant"
+        ids += turn
+        labels += [token if (learned or token in marks) and token != video_token_id else IGNORE for token in turn]
+    return ids, labels
+
+
+def expand_placeholders(
+    ids: Sequence[int], labels: Sequence[int], video_token_id: int, num_tokens: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """One placeholder for each token of each video; none of them is learned.
+
+    Args:
+        ids: [L] with one placeholder for each video.
+        labels: [L].
+        video_token_id: id of the placeholder.
+        num_tokens: tokens of each video, in order.
+
+    Raises:
+        ValueError: there are not as many placeholders as videos.
+    """
+    if sum(token == video_token_id for token in ids) != len(num_tokens):
+        raise ValueError(f"the conversation has not {len(num_tokens)} times {VIDEO_TOKEN}, one for each video.")
+    counts = iter(num_tokens)
+    long_ids: list[int] = []
+    long_labels: list[int] = []
+    for token, label in zip(ids, labels, strict=True):
+        repeat = next(counts) if token == video_token_id else 1
+        long_ids += [token] * repeat
+        long_labels += [IGNORE if token == video_token_id else label] * repeat
+    return long_ids, long_labels

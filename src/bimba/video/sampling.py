@@ -1,0 +1,148 @@
+"""Which frames: a frame count and a frame rate go in, frame indices and the seconds printed for them come out.
+
+Integers and a few divisions only: no file is opened, and neither torch nor FFmpeg is imported. Letters: n is the number
+of frames the file has, T the number of frames chosen.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from bimba.errors import InputError
+
+Sampling = Literal["uniform", "fps"]
+"""How frames are chosen: spread evenly over the whole file, or a fixed number a second as long as they fit."""
+
+
+@dataclass(frozen=True)
+class FrameChoice:
+    """The frames the model looks at.
+
+    Attributes:
+        indices: T frame numbers, ascending, none twice.
+        printed_seconds: T times as the public code prints them in the prompt's time sentence.
+    """
+
+    indices: tuple[int, ...]
+    printed_seconds: tuple[float, ...]
+
+
+def uniform_indices(num_available: int, num_frames: int) -> list[int]:
+    """Spread frames evenly from the first to the last, as the public code does: `linspace(0, n - 1, T)`, rounded down.
+
+    The public code repeats frames of a file that is shorter than asked; here such a file gives every frame once.
+
+    Args:
+        num_available: n, how many frames the file has.
+        num_frames: how many are wanted, at least 1; a single frame is the first.
+
+    Returns:
+        min(n, num_frames) ascending indices in [0, n), none twice.
+
+    Raises:
+        InputError: one of the counts is below 1, so that there is nothing to choose.
+    """
+    _check_counts(num_available, num_frames)
+    if num_available <= num_frames:
+        return list(range(num_available))
+    positions: list[int] = np.linspace(0, num_available - 1, num_frames, dtype=int).tolist()
+    return positions
+
+
+def frame_step(average_fps: float, fps: float) -> int:
+    """How many frames of the file pass between two that are `1 / fps` seconds apart, rounded, at least 1.
+
+    Args:
+        average_fps: the file's frames a second.
+        fps: the wanted frames a second.
+
+    Raises:
+        InputError: a rate is not a positive finite number.
+    """
+    _check_rate(fps, "The wanted frame rate", fix="pass a number of frames a second above 0, for example --fps 1.")
+    _check_rate(
+        average_fps,
+        "The file's average frame rate",
+        fix="re-encode the file with a frame rate: ffmpeg -i in.mp4 -r 25 out.mp4.",
+    )
+    return max(1, round(average_fps / fps))
+
+
+def every_nth(num_available: int, average_fps: float, fps: float) -> list[int]:
+    """Take `fps` frames a second from the whole file, however many that gives.
+
+    Args:
+        num_available: n, how many frames the file has.
+        average_fps: the file's frames a second.
+        fps: the wanted frames a second; above the file's own rate, every frame is taken once.
+
+    Returns:
+        Ascending indices 0, step, 2 step, ... below n, with the step of `frame_step`.
+
+    Raises:
+        InputError: the file has no frame, or a rate is not a positive finite number.
+    """
+    _check_counts(num_available, 1)
+    return list(range(0, num_available, frame_step(average_fps, fps)))
+
+
+def choose_frames(
+    num_available: int, average_fps: float, num_frames: int, *, sampling: str = "uniform", fps: float = 1.0
+) -> FrameChoice:
+    """Choose frames and the times printed for them, equal to the public code for every file that is long enough.
+
+    `uniform` spreads `num_frames` over the file and prints index / average_fps. `fps` takes `fps` frames a second when
+    that gives at most `num_frames`, and falls back to `uniform` otherwise; the public code calls it force_sample off.
+    When the frames of `fps` fit, the public code prints index / step and not index / average_fps. A model was trained
+    on such prompts, so the oddity is kept: with fps 1 it is within 0.1 percent for film rates (29.97 counts as 30),
+    with fps 5 the printed times run five times too fast. Real times are `VideoInfo.frame_seconds[indices]`.
+
+    Args:
+        num_available: n, how many frames the file has.
+        average_fps: the file's frames a second.
+        num_frames: the most frames to choose, at least 1.
+        sampling: "uniform" or "fps".
+        fps: frames a second of the mode "fps"; ignored by "uniform".
+
+    Raises:
+        InputError: a count is below 1, a rate is not a positive finite number, or the mode is unknown.
+    """
+    if sampling not in get_args(Sampling):
+        raise InputError(
+            f"Sampling is {sampling!r}, which is none of {', '.join(get_args(Sampling))}.",
+            fix="pass --sampling uniform (frames spread over the whole video) or --sampling fps (a fixed rate).",
+        )
+    _check_counts(num_available, num_frames)
+    if sampling == "fps":
+        indices = every_nth(num_available, average_fps, fps)
+        if len(indices) <= num_frames:
+            return _timed(indices, frame_step(average_fps, fps))
+    return _timed(uniform_indices(num_available, num_frames), average_fps)
+
+
+def _timed(indices: list[int], frames_a_second: float) -> FrameChoice:
+    _check_rate(
+        frames_a_second,
+        "The file's average frame rate",
+        fix="re-encode the file with a frame rate: ffmpeg -i in.mp4 -r 25 out.mp4.",
+    )
+    return FrameChoice(tuple(indices), tuple(index / frames_a_second for index in indices))
+
+
+def _check_counts(num_available: int, num_frames: int) -> None:
+    if num_frames < 1:
+        raise InputError(
+            f"{num_frames} frames were asked for, but at least 1 is needed.", fix="pass --frames 1 or more, such as 64."
+        )
+    if num_available < 1:
+        raise InputError(
+            f"The video has {num_available} frames, so none of the {num_frames} wanted can be chosen.",
+            fix="pass a file that holds at least one picture.",
+        )
+
+
+def _check_rate(rate: float, name: str, *, fix: str) -> None:
+    if not (math.isfinite(rate) and rate > 0):
+        raise InputError(f"{name} is {rate}, but it must be a positive number.", fix=fix)
