@@ -55,7 +55,7 @@ def small_settings(**changes: object) -> NeedleSettings:
 
 def decoded_frames(path: Path) -> list[NDArray[np.uint8]]:
     with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        return [np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8) for frame in container.decode(video=0)]
 
 
 def folder_contents(folder: Path) -> dict[str, bytes]:

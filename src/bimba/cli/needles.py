@@ -110,7 +110,8 @@ def _print_text(run: "NeedleRun") -> None:
     """Print what was written and a command to try on it."""
     videos = run.manifest.videos
     skipped = f", {run.num_skipped} were there already" if run.num_skipped else ""
-    print(f"{run.num_written} videos written to {run.folder}{skipped}")
+    noun = "video" if run.num_written == 1 else "videos"
+    print(f"{run.num_written} {noun} written to {run.folder}{skipped}")
     print(f"{sum(len(video.questions) for video in videos)} questions in {run.folder / 'needles.json'}")
     path, question = run.folder / videos[0].file, videos[0].questions[0].question
     print(f"next: bimba ask {shlex.quote(str(path))} {shlex.quote(question)}")

@@ -17,6 +17,7 @@ class PoolingCompressor(nn.Module):
 
     def __init__(self, *, pool: tuple[int, int, int] = (1, 2, 2), pool_mode: PoolMode = "bilinear") -> None:
         super().__init__()
+        pooled_shape(*pool, pool, pool_mode)  # wrong factors or an unknown mode are refused here
         self.pool, self.pool_mode = pool, pool_mode
 
     def output_grid(self, frames: int, height: int, width: int) -> tuple[int, int, int]:

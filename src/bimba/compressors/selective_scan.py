@@ -91,7 +91,9 @@ class SelectiveScanCompressor(nn.Module):
         super().__init__()
         if min(dim, num_layers, state_dim, conv_width, expand, *pool) < 1:
             raise ValueError("dim, num_layers, state_dim, conv_width, expand and pool must be at least 1.")
-        query_positions(1, 1, query_position)  # an unknown placement is refused here, not at the first video
+        # An unknown placement or pool mode is refused here, not at the first video.
+        query_positions(1, 1, query_position)
+        pooled_shape(*pool, pool, pool_mode)
         self.dim, self.pool, self.pool_mode = dim, pool, pool_mode
         self.query_position, self.multi_scale = query_position, multi_scale
 
@@ -124,7 +126,7 @@ class SelectiveScanCompressor(nn.Module):
             raise ValueError(f"video tokens are [B, T, H, W, {self.dim}]; these are {tuple(tokens.shape)}.")
         if queries is None:
             queries = pool_video(tokens, self.pool, self.pool_mode)
-        elif queries.shape[0] != tokens.shape[0] or queries.shape[-1] != self.dim:
+        elif queries.ndim < 3 or queries.shape[0] != tokens.shape[0] or queries.shape[-1] != self.dim:
             raise ValueError(f"queries {tuple(queries.shape)} do not fit tokens {tuple(tokens.shape)}.")
         flat = queries.flatten(1, -2)
         for layer in self.layers[:-1]:

@@ -57,11 +57,13 @@ class ClipFile:
         """Choose frames: "uniform" or "fps" (one a second, if they fit)."""
         info = self._info
         choice = choose_frames(info.num_frames, info.average_fps, num_frames, sampling=sampling)
+        seconds = tuple(float(info.frame_seconds[index]) for index in choice.indices)
         return Clip(
             num_frames=len(choice.indices),
             frames=lambda: iter_frames(info, choice.indices),
-            frame_seconds=tuple(float(info.frame_seconds[index]) for index in choice.indices),
-            printed_seconds=choice.printed_seconds,
+            frame_seconds=seconds,
+            # At a constant rate both are index / average fps; where the rate varies, the true times are told.
+            printed_seconds=choice.printed_seconds if sampling == "fps" else seconds,
             duration_seconds=info.duration_seconds,
             num_available=info.num_frames,
         )

@@ -1,55 +1,37 @@
 """Make transformers' Auto classes know our models, whichever of bimba and transformers is imported first.
 
-Importing torch or transformers here would make `import bimba` slow, so registration waits: each Auto module of
-transformers gets our classes right after it is imported (or now, if it already is).
+Importing torch or transformers here would make `import bimba` slow, so registration waits: right after an Auto module
+of transformers is imported (or now, if it already is), the module of ours that registers with it is imported.
 """
 
+import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-
-def _register_configs(auto: ModuleType) -> None:
-    from bimba.models.bimba.configuration import BimbaConfig
-
-    auto.AutoConfig.register(BimbaConfig.model_type, BimbaConfig, exist_ok=True)
-
-
-def _register_models(auto: ModuleType) -> None:
-    from bimba.models.bimba.configuration import BimbaConfig
-    from bimba.models.bimba.modeling import BimbaForConditionalGeneration
-
-    auto.AutoModelForImageTextToText.register(BimbaConfig, BimbaForConditionalGeneration, exist_ok=True)
-
-
-def _register_processors(auto: ModuleType) -> None:
-    from bimba.models.bimba.configuration import BimbaConfig
-    from bimba.models.bimba.processing import BimbaProcessor
-
-    auto.AutoProcessor.register(BimbaConfig, BimbaProcessor, exist_ok=True)
-
-
-REGISTRATIONS: dict[str, Callable[[ModuleType], None]] = {
-    "transformers.models.auto.configuration_auto": _register_configs,
-    "transformers.models.auto.modeling_auto": _register_models,
-    "transformers.models.auto.processing_auto": _register_processors,
+REGISTERS_WITH = {
+    "transformers.models.auto.configuration_auto": "bimba.models.bimba.configuration",
+    "transformers.models.auto.modeling_auto": "bimba.models.bimba.modeling",
+    "transformers.models.auto.processing_auto": "bimba.models.bimba.processing",
 }
+"""Auto module of transformers -> our module, whose last line registers its class."""
 
 
 class _RegisteringLoader(Loader):
-    """Runs the module's own loader, then the registration."""
+    """Runs the module's own loader, then imports ours."""
 
-    def __init__(self, wrapped: Loader, register: Callable[[ModuleType], None]) -> None:
-        self._wrapped, self._register = wrapped, register
+    def __init__(self, wrapped: Loader, ours: str) -> None:
+        self._wrapped, self._ours = wrapped, ours
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._wrapped.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
         self._wrapped.exec_module(module)
-        self._register(module)
+        # If ours is being imported right now (it imports the Auto module itself), this does nothing.
+        importlib.import_module(self._ours)
 
 
 class _RegisteringFinder(MetaPathFinder):
@@ -58,15 +40,12 @@ class _RegisteringFinder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        register = REGISTRATIONS.get(fullname)
-        if register is None:
+        if fullname not in REGISTERS_WITH:
             return None
         for finder in sys.meta_path:
-            if finder is self:
-                continue
-            spec = finder.find_spec(fullname, path, target)
+            spec = None if finder is self else finder.find_spec(fullname, path, target)
             if spec is not None and spec.loader is not None:
-                spec.loader = _RegisteringLoader(spec.loader, register)
+                spec.loader = _RegisteringLoader(spec.loader, REGISTERS_WITH[fullname])
                 return spec
         return None
 
@@ -76,7 +55,6 @@ def register_when_imported() -> None:
     if any(isinstance(finder, _RegisteringFinder) for finder in sys.meta_path):
         return
     sys.meta_path.insert(0, _RegisteringFinder())
-    for name, register in REGISTRATIONS.items():
-        module = sys.modules.get(name)
-        if module is not None:
-            register(module)
+    for auto, ours in REGISTERS_WITH.items():
+        if auto in sys.modules:
+            importlib.import_module(ours)

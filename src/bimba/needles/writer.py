@@ -28,10 +28,11 @@ FORMAT_NAMES: dict[Container, str] = {"mp4": "mp4", "mkv": "matroska", "webm": "
 USUAL_CONTAINERS: dict[str, Container] = {"vp8": "webm", "vp9": "webm", "ffv1": "mkv", "mjpeg": "mkv"}
 """Where a codec is expected although mp4 may hold it; all others go to mp4 where it takes them, else to mkv."""
 
-WELL_KNOWN_CODECS = ("libx264", "libx265", "mpeg4", "libvpx-vp9", "libsvtav1", "ffv1", "mjpeg")
+WELL_KNOWN_CODECS = ("libx264", "libx265", "mpeg4", "libvpx-vp9", "libsvtav1", "ffv1")
 
 ENCODER_OPTIONS: dict[str, dict[str, str]] = {
-    "libx264": {"preset": "veryfast", "crf": "20"},
+    # Without cpu-independent the macroblock tree of some builds of x264 (AVX-512) differs from run to run.
+    "libx264": {"preset": "veryfast", "crf": "20", "x264-params": "cpu-independent=1"},
     "libx265": {"preset": "veryfast", "crf": "22", "x265-params": "log-level=error:pools=none:frame-threads=1"},
     "libvpx-vp9": {"deadline": "good", "cpu-used": "5", "crf": "30"},
     "libsvtav1": {"preset": "8", "crf": "32", "svtav1-params": "lp=1"},
@@ -138,7 +139,7 @@ def _open(path: Path, encoding: Encoding) -> Iterator[tuple[OutputContainer, Vid
             raise InputError(
                 f"{encoding.codec} cannot encode {encoding.width}x{encoding.height} pixels of {encoding.pixel_format} "
                 f"at {encoding.fps} frames a second into {encoding.container}: {error.strerror}.",
-                fix="choose another --codec (libx264 takes nearly everything), --size or --fps.",
+                fix="choose another --codec (libx264 takes nearly everything), --pixel-format, --size or --fps.",
             ) from error
         yield container, stream
 

@@ -47,19 +47,22 @@ def interleave(tokens: Tensor, queries: Tensor, positions: Tensor) -> Tensor:
     Args:
         tokens: [B, S, D].
         queries: [B, Q, D].
-        positions: int64 [Q], rising, below S + Q.
+        positions: int64 [Q], strictly rising, below S + Q.
 
     Returns:
         [B, S + Q, D].
 
     Raises:
-        ValueError: batch, width or number of positions do not fit.
+        ValueError: batch, width or number of positions do not fit, or the positions do not rise within the sequence.
     """
     if tokens.shape[0] != queries.shape[0] or tokens.shape[-1] != queries.shape[-1]:
         raise ValueError(f"tokens {tuple(tokens.shape)} and queries {tuple(queries.shape)} differ in batch or width.")
     if positions.shape != (queries.shape[1],):
         raise ValueError(f"{queries.shape[1]} queries need as many positions, not {tuple(positions.shape)}.")
-    num_tokens = tokens.shape[1]
+    num_tokens, num_queries = tokens.shape[1], queries.shape[1]
+    places = positions.tolist()
+    if places != sorted(set(places)) or places and not 0 <= places[0] <= places[-1] < num_tokens + num_queries:
+        raise ValueError(f"positions must rise strictly within 0..{num_tokens + num_queries - 1}.")
     return torch.cat([tokens, queries], dim=1).index_select(1, gather_order(num_tokens, positions).to(tokens.device))
 
 

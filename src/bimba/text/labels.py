@@ -57,8 +57,9 @@ def expand_placeholders(
     Raises:
         ValueError: there are not as many placeholders as videos.
     """
-    if sum(token == video_token_id for token in ids) != len(num_tokens):
-        raise ValueError(f"the conversation has not {len(num_tokens)} times {VIDEO_TOKEN}, one for each video.")
+    held = sum(token == video_token_id for token in ids)
+    if held != len(num_tokens):
+        raise ValueError(f"the conversation holds {held} {VIDEO_TOKEN} for {len(num_tokens)} videos, not one for each.")
     counts = iter(num_tokens)
     long_ids: list[int] = []
     long_labels: list[int] = []

@@ -150,3 +150,6 @@ def _sub_config(config: dict[str, Any] | PreTrainedConfig | None, default: dict[
     settings = dict(default if config is None else config)
     model_type = settings.pop("model_type", default["model_type"])
     return AutoConfig.for_model(model_type, **settings)
+
+
+AutoConfig.register(BimbaConfig.model_type, BimbaConfig, exist_ok=True)

@@ -11,7 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, AutoModelForCausalLM, GenerationMixin, LogitsProcessorList, PreTrainedModel
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    GenerationMixin,
+    LogitsProcessorList,
+    PreTrainedModel,
+)
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_outputs import CausalLMOutputWithPast
@@ -271,8 +278,10 @@ class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
     ) -> Any:
         """transformers' `generate` for prompts with videos; the videos are encoded once, whatever the beams.
 
-        Two rules of the released model are kept: the repetition penalty of the generation config counts new tokens
-        only, and ids beyond the tokenizer (padding of the embedding table, the placeholder) are never generated.
+        The embedded prompt goes to the language model's own `generate`, so each family of language models keeps its
+        cache and its positions. Two rules of the released model are kept: the repetition penalty of the generation
+        config counts new tokens only, and ids beyond the tokenizer (padding of the embedding table, the placeholder)
+        are never generated.
 
         Args:
             input_ids: [B, L], one placeholder for each video token.
@@ -284,25 +293,31 @@ class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
 
         Returns:
             ids [B, L + new], the prompt included, or what `return_dict_in_generate` asks for.
-        """
-        if input_ids is not None and kwargs.get("inputs_embeds") is None:
-            kwargs["inputs_embeds"] = self.embed(input_ids, pixel_values_videos, num_video_frames, video_features)
-        processors = LogitsProcessorList([OnlyTokenizerIds(self.config.tokenizer_size, self.config.video_token_id)])
-        penalty = self._take_repetition_penalty(kwargs)
-        if penalty not in (None, 1.0):
-            processors.append(RepetitionPenaltyOnNewTokens(penalty, 0 if input_ids is None else input_ids.shape[1]))
-        processors.extend(logits_processor or [])
-        return super().generate(input_ids=input_ids, logits_processor=processors, **kwargs)
 
-    def _take_repetition_penalty(self, kwargs: dict[str, Any]) -> float | None:
-        """The penalty that a call to generate asks for, taken out of its arguments: transformers' own counts prompts."""
-        config = kwargs.get("generation_config")
-        if config is None:
-            penalty = kwargs.pop("repetition_penalty", None)
-            kwargs["repetition_penalty"] = 1.0
-            return self.generation_config.repetition_penalty if penalty is None else penalty
-        penalty = kwargs.pop("repetition_penalty", None)
-        penalty = config.repetition_penalty if penalty is None else penalty
-        kwargs["generation_config"] = copy.deepcopy(config)
-        kwargs["generation_config"].repetition_penalty = 1.0
-        return self.generation_config.repetition_penalty if penalty is None else penalty
+        Raises:
+            ValueError: no prompt, or videos without a cache.
+        """
+        if input_ids is None:
+            raise ValueError("generate needs input_ids.")
+        config = copy.deepcopy(kwargs.pop("generation_config", None) or self.generation_config)
+        has_video = pixel_values_videos is not None or video_features is not None
+        if has_video and kwargs.get("use_cache", config.use_cache) is False:
+            # Without a cache each step reads the ids again, in which the videos are mere placeholders.
+            raise ValueError("generate with videos needs use_cache=True.")
+        embeds = self.embed(input_ids, pixel_values_videos, num_video_frames, video_features)
+        processors = LogitsProcessorList([OnlyTokenizerIds(self.config.tokenizer_size, self.config.video_token_id)])
+        penalty = kwargs.pop("repetition_penalty", None) or config.repetition_penalty
+        if penalty is not None:
+            processors.append(RepetitionPenaltyOnNewTokens(penalty, input_ids.shape[1]))
+        config.repetition_penalty = 1.0
+        config.update(**{name: kwargs.pop(name) for name in list(kwargs) if name in config.to_dict()})
+        return self.language_model.generate(
+            input_ids=input_ids,
+            inputs_embeds=embeds,
+            generation_config=config,
+            logits_processor=LogitsProcessorList([*processors, *(logits_processor or [])]),
+            **kwargs,
+        )
+
+
+AutoModelForImageTextToText.register(BimbaConfig, BimbaForConditionalGeneration, exist_ok=True)

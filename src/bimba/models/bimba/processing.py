@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from bimba.errors import InputError
 from bimba.models.bimba.configuration import BimbaConfig
@@ -231,3 +231,6 @@ class BimbaProcessor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
     def model_input_names(self) -> list[str]:
         """Keys of the result."""
         return ["input_ids", "attention_mask", "pixel_values_videos", "num_video_frames"]
+
+
+AutoProcessor.register(BimbaConfig, BimbaProcessor, exist_ok=True)

@@ -6,6 +6,7 @@ Shapes: B batch, L length, E channels, N state, Q positions asked for.
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+import torch
 from torch import Tensor
 
 from bimba.ops.selective_scan.reference import selective_scan_reference
@@ -101,8 +102,8 @@ def _check_shapes(
     state_dim = A.shape[1]
     num_outputs = length
     if positions is not None:
-        num_outputs = positions.shape[0]
         _check_positions(positions, length)
+        num_outputs = positions.shape[0]
     expected = {
         "dt": (dt, (batch, length, channels)),
         "A": (A, (channels, state_dim)),
@@ -120,7 +121,7 @@ def _check_shapes(
 
 def _check_positions(positions: Tensor, length: int) -> None:
     """Positions rise strictly and lie inside the sequence."""
-    if positions.ndim != 1 or positions.is_floating_point():
+    if positions.ndim != 1 or positions.dtype != torch.int64:
         raise ValueError(f"positions are int64 [Q]; got {positions.dtype} {tuple(positions.shape)}.")
     if positions.numel() == 0:
         return

@@ -1,0 +1,64 @@
+# make demo: the main job on a fresh machine.  make test: the tests.  make check: what CI runs.  make bench: timings.
+# Each sets up .venv by itself when it is missing or older than what it is made of.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check check-rest lint types layers unused docs extras wheel bench clean
+
+help:
+	@sed -n '1,2p' Makefile
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,docs]"
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/bimba demo
+
+# With coverage of branches; below 90 % it fails.
+test: $(READY)
+	$(PYTEST) -n auto --cov --cov-report=term
+
+check: lint types test check-rest
+
+check-rest: lint types layers unused docs extras wheel
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+layers: $(READY)
+	$(BIN)/lint-imports
+
+unused: $(READY)
+	$(BIN)/deptry src
+
+docs: $(READY)
+	$(BIN)/mkdocs build --strict --quiet
+
+# Every extra that a CPU can install goes together with the tested versions.
+extras: $(READY)
+	$(BIN)/python -m pip install --quiet --dry-run -c constraints.txt ".[all]"
+
+# The wheel as users get it: built, installed elsewhere, asked from another folder.
+wheel: $(READY)
+	$(BIN)/python tests/installed_wheel.py
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) dist build site .coverage .coverage.*

@@ -1,0 +1,105 @@
+"""Lazily read tensors and small files in, a whole model folder on disk out, or nothing at all.
+
+A folder is written under a temporary name beside its place and renamed when it is complete.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from bimba.checkpoints.tensors import INDEX_NAME, SINGLE_NAME, LazyTensor, num_bytes, shards
+from bimba.errors import CheckpointError
+
+SHARD_BYTES = 1_000_000_000
+"""A shard is the most that lies in memory while a folder is written."""
+
+WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
+
+OnTensors = Callable[[int, int], None]
+"""Called with how many bytes of tensors are written and how many there are."""
+
+
+@contextmanager
+def new_folder(place: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `place` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        CheckpointError: there is something at that place already, or it cannot be written.
+    """
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise CheckpointError(f"{place} exists already.", fix="name a new folder, or remove that one first.")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+    except OSError as error:
+        raise CheckpointError(f"{place} cannot be written: {error}.", fix="name a folder you may write to.") from error
+    try:
+        yield temporary
+        temporary.chmod(0o755)  # mkdtemp hides its folders from everybody else
+        os.replace(temporary, place)  # noqa: PTH105 - replaces an empty folder, which Path.rename may not
+    except OSError as error:
+        raise CheckpointError(f"{place} could not be written: {error}.", fix="free some space, or name another place.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_tensors(
+    folder: Path,
+    tensors: Mapping[str, LazyTensor],
+    *,
+    layout: Mapping[str, str] | None = None,
+    on_tensors: OnTensors | None = None,
+) -> None:
+    """Write safetensors files, reading no more than one shard at a time.
+
+    Args:
+        folder: where to.
+        tensors: by name.
+        layout: file of each tensor; shards of about 1 GB with an index if not given.
+        on_tensors: told of the progress.
+    """
+    total = sum(map(num_bytes, tensors.values()))
+    done = 0
+    files = _grouped(tensors, layout)
+    for name, group in files.items():
+        save_file({key: tensor[...].contiguous() for key, tensor in group.items()}, folder / name, {"format": "pt"})
+        done += sum(map(num_bytes, group.values()))
+        if on_tensors is not None:
+            on_tensors(done, total)
+    if len(files) > 1:
+        weight_map = {key: name for name, group in files.items() for key in group}
+        write_json(folder / INDEX_NAME, {"metadata": {"total_size": total}, "weight_map": weight_map})
+
+
+def _grouped(
+    tensors: Mapping[str, LazyTensor], layout: Mapping[str, str] | None
+) -> dict[str, dict[str, LazyTensor]]:
+    """Tensors of each file."""
+    if layout is not None:
+        files: dict[str, dict[str, LazyTensor]] = {}
+        for key, tensor in tensors.items():
+            files.setdefault(layout[key], {})[key] = tensor
+        return files
+    groups = list(shards(tensors, SHARD_BYTES))
+    if len(groups) == 1:
+        return {SINGLE_NAME: groups[0]}
+    return {f"model-{index:05d}-of-{len(groups):05d}.safetensors": group for index, group in enumerate(groups, start=1)}
+
+
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Write a JSON object."""
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def copy_files(source: Path, target: Path, *, weights: bool) -> None:
+    """Copy the files of a folder, its weights only if asked for; sub-folders are left out."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.iterdir()):
+        if path.is_file() and (weights or not path.name.endswith(WEIGHT_ENDINGS)):
+            shutil.copyfile(path, target / path.name)
