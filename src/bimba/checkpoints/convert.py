@@ -170,5 +170,3 @@ def _write_merged(
         BimbaProcessor.from_pretrained(folder).tokenizer.save_pretrained(target)
         write_tensors(target, tensors, on_tensors=on_tensors)
     return Conversion(place, "released, merged", len(tensors), note)
-
-

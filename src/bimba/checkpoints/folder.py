@@ -44,7 +44,9 @@ def new_folder(place: Path) -> Iterator[Path]:
         temporary.chmod(0o755)  # mkdtemp hides its folders from everybody else
         os.replace(temporary, place)  # noqa: PTH105 - replaces an empty folder, which Path.rename may not
     except OSError as error:
-        raise CheckpointError(f"{place} could not be written: {error}.", fix="free some space, or name another place.") from error
+        raise CheckpointError(
+            f"{place} could not be written: {error}.", fix="free some space, or name another place."
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -77,9 +79,7 @@ def write_tensors(
         write_json(folder / INDEX_NAME, {"metadata": {"total_size": total}, "weight_map": weight_map})
 
 
-def _grouped(
-    tensors: Mapping[str, LazyTensor], layout: Mapping[str, str] | None
-) -> dict[str, dict[str, LazyTensor]]:
+def _grouped(tensors: Mapping[str, LazyTensor], layout: Mapping[str, str] | None) -> dict[str, dict[str, LazyTensor]]:
     """Tensors of each file."""
     if layout is not None:
         files: dict[str, dict[str, LazyTensor]] = {}

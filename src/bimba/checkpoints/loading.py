@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoProcessor
 
 from bimba.checkpoints.released import MOST_LISTED, open_released
@@ -56,14 +57,14 @@ def load_model(
             loaded, processor = _load_ours(source, options, keywords)
         else:
             loaded, processor = _load_released(source, options, keywords)
-    except (ImportError, ValueError) as error:
+    except (ImportError, ValueError, StrictDataclassError) as error:
         raise InputError(
             f"{model} cannot be loaded with these options: {error}",
             fix="check dtype, attn_implementation, quantization and config_overrides.",
         ) from error
     if placed.move_to is not None:
-        loaded.to(placed.move_to)
-    return loaded.eval(), processor
+        loaded.to(placed.move_to)  # type: ignore[arg-type] # the wrapper in transformers hides the signature
+    return loaded, processor
 
 
 def _load_released(
@@ -90,9 +91,10 @@ def _load_ours(
         )
     config = _overridden(config, options.config_overrides)
     try:
-        model, report = BimbaForConditionalGeneration.from_pretrained(
+        loaded: Any = BimbaForConditionalGeneration.from_pretrained(
             source.folder, config=config, output_loading_info=True, **keywords
         )
+        model, report = loaded
     except RuntimeError as error:  # transformers' word for misshapen tensors
         raise CheckpointError(
             f"the weights of {source.folder} do not fit its config.json: {error}", fix="fetch or convert it again."
@@ -134,7 +136,7 @@ def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
 
 
 def _quantization_config(quantization: Any) -> Any:
-    """transformers' config for "4bit" and "8bit"; a config object goes through as it is."""
+    """Transformers' config for "4bit" and "8bit"; a config object goes through as it is."""
     if not isinstance(quantization, str):
         return quantization
     if quantization not in ("4bit", "8bit"):
@@ -193,5 +195,3 @@ def best_device() -> torch.device:
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
-
-

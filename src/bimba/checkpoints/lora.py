@@ -33,10 +33,12 @@ class Merged:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """That of W."""
         return self.base.shape
 
     @property
     def dtype(self) -> torch.dtype:
+        """That of W."""
         return self.base.dtype
 
     def __getitem__(self, index: EllipsisType) -> Tensor:
@@ -45,7 +47,7 @@ class Merged:
 
 
 def lora_scale(adapter_config: Mapping[str, object], where: str) -> float:
-    """alpha / r of an adapter (alpha / sqrt(r) with rank-stabilised LoRA).
+    """Alpha / r of an adapter (alpha / sqrt(r) with rank-stabilised LoRA).
 
     Raises:
         CheckpointError: it is no LoRA adapter, or one that cannot be merged this way.

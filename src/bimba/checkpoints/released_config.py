@@ -102,7 +102,7 @@ def _compressor_settings(settings: Mapping[str, object], where: Path) -> dict[st
     return dict(SELECTIVE_SCAN)
 
 
-def _newline_position(settings: Mapping[str, Any], base: Path) -> str:
+def _newline_position(settings: Mapping[str, Any], base: Path) -> Any:
     """Separators as the public code places them: merge type and newline position decide together."""
     if settings.get("add_faster_video"):
         raise CheckpointError(f"{base} asks for add_faster_video.", fix="pass a base without it; no release uses it.")
@@ -112,14 +112,16 @@ def _newline_position(settings: Mapping[str, Any], base: Path) -> str:
         return "no_token"
     if position == "one_token" and "unpad" not in merge:
         return "no_token"
-    return str(position)
+    return position
 
 
 def _projector_depth(settings: Mapping[str, Any], base: Path) -> int:
     kind = str(settings.get("mm_projector_type"))
     if kind.startswith("mlp") and kind.endswith("x_gelu") and kind[3:-6].isdigit():
         return int(kind[3:-6])
-    raise CheckpointError(f"{base} has the projector {kind!r}.", fix="pass a base with an mlp2x_gelu projector, as the released one has.")
+    raise CheckpointError(
+        f"{base} has the projector {kind!r}.", fix="pass a base with an mlp2x_gelu projector, as the released one has."
+    )
 
 
 def write_released_config(config: BimbaConfig) -> dict[str, Any]:

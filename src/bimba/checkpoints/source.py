@@ -89,8 +89,7 @@ def _fetch(hub_id: str, what: str) -> Path:
         return Path(snapshot_download(hub_id))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
-            f"the {what} {hub_id!r} is no folder here and could not be fetched from the hub "
-            f"({type(error).__name__}).",
+            f"the {what} {hub_id!r} is no folder here and could not be fetched from the hub ({type(error).__name__}).",
             fix=f"check the name and the network, or fetch it elsewhere: hf download {hub_id} --local-dir DIR",
         ) from error
 
@@ -115,9 +114,11 @@ def _base_of(adapter: Path) -> Path:
 
 def _check_adapter_files(folder: Path) -> None:
     missing = [] if (folder / "config.json").is_file() else ["config.json"]
-    for stem in (ADAPTER_STEM, TRAINABLES_STEM):
-        if not any((folder / f"{stem}.{ending}").is_file() for ending in ("safetensors", "bin")):
-            missing.append(f"{stem}.bin (or .safetensors)")
+    missing += [
+        f"{stem}.bin (or .safetensors)"
+        for stem in (ADAPTER_STEM, TRAINABLES_STEM)
+        if not any((folder / f"{stem}.{ending}").is_file() for ending in ("safetensors", "bin"))
+    ]
     _refuse_missing(folder, missing, "hf download mmiemon/BIMBA-LLaVA-Qwen2-7B")
 
 
@@ -136,5 +137,3 @@ def _refuse_missing(folder: Path, missing: list[str], command: str) -> None:
         raise CheckpointError(
             f"the model folder {folder} lacks {', '.join(missing)}.", fix=f"{command} --local-dir {folder}"
         )
-
-

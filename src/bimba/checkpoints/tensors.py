@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import EllipsisType
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -40,10 +40,12 @@ class LazyTensor(Protocol):
     """A tensor that is read by `lazy[...]`."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Known without reading the tensor."""
 
     @property
-    def dtype(self) -> torch.dtype: ...
+    def dtype(self) -> torch.dtype:
+        """Known without reading the tensor."""
 
     def __getitem__(self, index: EllipsisType) -> Tensor: ...
 
@@ -56,10 +58,12 @@ class InMemory:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """As the whole tensor has it."""
         return tuple(self.tensor.shape)
 
     @property
     def dtype(self) -> torch.dtype:
+        """As the whole tensor has it."""
         return self.tensor.dtype
 
     def __getitem__(self, index: EllipsisType) -> Tensor:
@@ -76,10 +80,12 @@ class InFile:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """As the whole tensor has it."""
         return self._shape
 
     @property
     def dtype(self) -> torch.dtype:
+        """As the whole tensor has it."""
         return self._dtype
 
     def __getitem__(self, index: EllipsisType) -> Tensor:
@@ -97,10 +103,12 @@ class Rows:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """As the whole tensor has it."""
         return (self.stop - self.start, *self.source.shape[1:])
 
     @property
     def dtype(self) -> torch.dtype:
+        """As the whole tensor has it."""
         return self.source.dtype
 
     def __getitem__(self, index: EllipsisType) -> Tensor:
@@ -115,10 +123,12 @@ class Stacked:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """As the whole tensor has it."""
         return (sum(part.shape[0] for part in self.parts), *self.parts[0].shape[1:])
 
     @property
     def dtype(self) -> torch.dtype:
+        """As the whole tensor has it."""
         return self.parts[0].dtype
 
     def __getitem__(self, index: EllipsisType) -> Tensor:
@@ -139,7 +149,7 @@ def weight_files(folder: Path) -> dict[str, list[str]]:
     index = folder / INDEX_NAME
     if index.is_file():
         files: dict[str, list[str]] = {}
-        for key, name in read_json(index).get("weight_map", {}).items():
+        for key, name in read_json(index)["weight_map"].items():
             files.setdefault(str(name), []).append(key)
         missing = sorted(name for name in files if not (folder / name).is_file())
         if missing or not files:
@@ -164,7 +174,8 @@ def open_safetensors(path: Path) -> dict[str, LazyTensor]:
     """
     try:
         handle = safe_open(path, framework="pt", device="cpu")
-        return {key: InFile(handle, key) for key in handle.keys()}  # noqa: SIM118 - not a mapping
+        names: list[str] = handle.keys()
+        return {key: InFile(handle, key) for key in names}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path} is not a whole safetensors file ({error}).", fix="fetch or copy the file again."
@@ -216,7 +227,7 @@ def open_either(folder: Path, stem: str) -> dict[str, LazyTensor] | None:
     return None
 
 
-def read_json(path: Path) -> dict[str, object]:
+def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file.
 
     Raises:

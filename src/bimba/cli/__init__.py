@@ -39,10 +39,10 @@ def _print_version(value: bool) -> None:
 
 @app.callback()
 def _bimba(
-    version: Annotated[  # noqa: ARG001 - handled by its callback
+    version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
     ] = False,
-    debug: Annotated[  # noqa: ARG001 - taken out by main, shown here for --help
+    debug: Annotated[
         bool, typer.Option(DEBUG, help="Anywhere on the line: show tracebacks and log what is done.")
     ] = False,
 ) -> None:

@@ -91,9 +91,7 @@ def ask(
         "time_sentence": time_sentence,
         "max_new_tokens": max_new_tokens,
     }
-    options |= {
-        name: value for name, value in (("temperature", temperature), ("top_p", top_p)) if value is not None
-    }
+    options |= {name: value for name, value in (("temperature", temperature), ("top_p", top_p)) if value is not None}
     if seed is not None:
         import torch
 

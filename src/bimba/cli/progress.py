@@ -9,7 +9,12 @@ from typing import Any, Protocol
 class Report(Protocol):
     """Told of a stage, how much is done and how much there is; bars appear and move."""
 
-    def __call__(self, stage: str, done: int, total: int) -> None: ...
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Take one report."""
+
+
+def _nobody_looks(stage: str, done: int, total: int) -> None:
+    """Take a report and show nothing."""
 
 
 @contextmanager
@@ -22,7 +27,7 @@ def bars(labels: dict[str, str], *, quiet: bool, unit: str = "count") -> Iterato
         unit: "count" or "bytes".
     """
     if quiet or not sys.stderr.isatty():
-        yield lambda stage, done, total: None
+        yield _nobody_looks
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

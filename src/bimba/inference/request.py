@@ -5,6 +5,7 @@ Shapes: L tokens of the prompt.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, cast
 
 from bimba.errors import InputError
 from bimba.inference.clip import Clip, ClipArray, ClipFile
@@ -142,6 +143,7 @@ def _message(turn: Message | Mapping[str, str]) -> Message:
     role = turn.get("role")
     if role not in ("system", "user", "assistant") or not isinstance(turn.get("content"), str):
         raise InputError(
-            f"a turn is {dict(turn)!r}.", fix='give turns as {"role": "user" | "assistant" | "system", "content": text}.'
+            f"a turn is {dict(turn)!r}.",
+            fix='give turns as {"role": "user" | "assistant" | "system", "content": text}.',
         )
-    return Message(role, turn["content"])
+    return Message(cast("Literal['system', 'user', 'assistant']", role), turn["content"])

@@ -168,9 +168,9 @@ class Listener(TextStreamer):
         elif self.first_token_seconds is None:
             self.first_token_seconds = time.perf_counter() - self._start
         if self._on_text is not None:
-            super().put(value)
+            super().put(value)  # type: ignore[no-untyped-call]
 
-    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:  # noqa: FBT001, FBT002
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         """Hand on a piece."""
         del stream_end
         if text and self._on_text is not None:
@@ -183,5 +183,5 @@ class _StopWhenSet(StoppingCriteria):
     def __init__(self, event: threading.Event) -> None:
         self.event = event
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:  # noqa: ARG002
         return torch.full((input_ids.shape[0],), self.event.is_set(), device=input_ids.device, dtype=torch.bool)

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from transformers import BatchFeature, GenerationConfig
+from transformers import BatchFeature
 
 from bimba.errors import InputError
 from bimba.inference.answer import Answer
@@ -68,7 +68,7 @@ class VideoQA:
             VideoError: the video cannot be read.
             InputError: an argument is out of range, or the prompt is longer than the language model reads.
         """
-        generation_settings(self._generation_defaults(), max_new_tokens, generation)
+        generation_settings(self.model.generation_config, max_new_tokens, generation)
         watch = Stopwatch(self.model.device)
         request = self._request(watch, video, question, num_frames, sampling, time_sentence, max_new_tokens)
         ids = torch.tensor([request.input_ids], device=self.model.device)
@@ -132,9 +132,7 @@ class VideoQA:
         """
         if generation.get("num_beams", 1) != 1:
             raise InputError("beam search cannot be streamed.", fix="use ask, or num_beams=1.")
-        return AnswerStream(
-            self._run(video, question, num_frames, sampling, time_sentence, max_new_tokens, generation)
-        )
+        return AnswerStream(self._run(video, question, num_frames, sampling, time_sentence, max_new_tokens, generation))
 
     def _run(
         self,
@@ -142,12 +140,12 @@ class VideoQA:
         question: Conversation,
         num_frames: int,
         sampling: str,
-        time_sentence: bool,  # noqa: FBT001 - handed on from the public methods, where it has its name
+        time_sentence: bool,
         max_new_tokens: int,
         generation: dict[str, Any],
     ) -> Run:
         """Everything up to the first generated token: read, encode, prompt."""
-        settings = generation_settings(self._generation_defaults(), max_new_tokens, generation)
+        settings = generation_settings(self.model.generation_config, max_new_tokens, generation)
         watch = Stopwatch(self.model.device)
         request = self._request(watch, video, question, num_frames, sampling, time_sentence, max_new_tokens)
         features = None
@@ -162,7 +160,7 @@ class VideoQA:
         question: Conversation,
         num_frames: int,
         sampling: str,
-        time_sentence: bool,  # noqa: FBT001
+        time_sentence: bool,
         max_new_tokens: int,
     ) -> Request:
         if num_frames < 1:
@@ -210,8 +208,3 @@ class VideoQA:
             yield value
             if self.progress is not None:
                 self.progress(stage, done, total)
-
-    def _generation_defaults(self) -> GenerationConfig:
-        if self.model.generation_config is None:
-            return GenerationConfig.from_model_config(self.model.config.text_config)
-        return self.model.generation_config

@@ -16,7 +16,7 @@ class OnlyTokenizerIds(LogitsProcessor):
     def __init__(self, tokenizer_size: int | None, video_token_id: int | None) -> None:
         self.tokenizer_size, self.video_token_id = tokenizer_size, video_token_id
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002 - transformers calls it so
         """[B, vocabulary] -> the same with -inf at ids that must not come."""
         scores = scores.clone()
         if self.tokenizer_size is not None:

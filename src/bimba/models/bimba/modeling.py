@@ -7,7 +7,8 @@ S = H W, V tokens of a video in the prompt, D width of the language model.
 import copy
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from itertools import pairwise
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ class BimbaProjector(nn.Module):
     def __init__(self, config: BimbaConfig) -> None:
         super().__init__()
         widths = [config.vision_config.hidden_size] + [config.text_config.hidden_size] * config.projector_depth
-        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths))
         self.activation = ACT2FN[config.projector_hidden_act]
 
     def forward(self, features: Tensor) -> Tensor:
@@ -67,11 +68,12 @@ class BimbaPreTrainedModel(PreTrainedModel):
     config: BimbaConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
-    input_modalities = ("video", "text")
+    input_modalities = ["video", "text"]  # noqa: RUF012 - transformers' convention, as below
     supports_gradient_checkpointing = True
-    _no_split_modules = ("CompressorLayer",)
-    _skip_keys_device_placement = ("past_key_values",)
-    _keep_in_fp32_modules_strict = ("A_log",)  # decay rates are exponents: bfloat16 would move them by percents
+    _no_split_modules = ["CompressorLayer"]  # noqa: RUF012
+    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
+    # Decay rates are exponents: bfloat16 would move them by percents.
+    _keep_in_fp32_modules_strict = ["A_log"]  # noqa: RUF012
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -79,7 +81,7 @@ class BimbaPreTrainedModel(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         """Initial values of our own modules; the vision tower and the language model bring theirs."""
-        super()._init_weights(module)
+        super()._init_weights(module)  # type: ignore[no-untyped-call]
         if isinstance(module, ScanDirection):
             module.initialise(uniform=init.uniform_, copy=init.copy_)
         elif isinstance(module, BidirectionalMixer):
@@ -103,11 +105,12 @@ class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
         self.image_newline = nn.Parameter(torch.empty(config.text_config.hidden_size))
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
         self.gradient_checkpointing = False
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def get_input_embeddings(self) -> nn.Module:
         """The language model's token embedding."""
-        return self.language_model.get_input_embeddings()
+        embedding: nn.Module = self.language_model.get_input_embeddings()
+        return embedding
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the language model's token embedding."""
@@ -115,7 +118,8 @@ class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
 
     def get_output_embeddings(self) -> nn.Module | None:
         """The language model's head."""
-        return self.language_model.get_output_embeddings()
+        head: nn.Module | None = self.language_model.get_output_embeddings()
+        return head
 
     def set_output_embeddings(self, value: nn.Module) -> None:
         """Replace the language model's head."""
@@ -148,7 +152,7 @@ class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
         """Vision features [F, S, Dv] -> video tokens [F, H, W, D]."""
         side = self.config.patches_per_side
         tokens: Tensor = self.projector(features)
-        return tokens.unflatten(1, (side, side))
+        return tokens.reshape(len(tokens), side, side, -1)
 
     def compress(self, tokens: Tensor) -> Tensor:
         """Video tokens of videos of one length [N, T, H, W, D] -> [N, T', H', W', D]."""
@@ -249,13 +253,13 @@ class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds.")
         if inputs_embeds is None:
-            inputs_embeds = self.embed(input_ids, pixel_values_videos, num_video_frames, video_features)
+            inputs_embeds = self.embed(cast("Tensor", input_ids), pixel_values_videos, num_video_frames, video_features)
         accepted = inspect.signature(self.language_model.forward).parameters
         if position_ids is None and past_key_values is None and attention_mask is not None and attention_mask.ndim == 2:
             position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
         if position_ids is not None and "position_ids" in accepted:
             kwargs["position_ids"] = position_ids
-        return self.language_model(
+        output: CausalLMOutputWithPast = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             past_key_values=past_key_values,
@@ -264,9 +268,10 @@ class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
             logits_to_keep=logits_to_keep,
             **kwargs,
         )
+        return output
 
     @torch.no_grad()
-    def generate(
+    def generate(  # type: ignore[override] # prompts come as input_ids, as transformers itself calls them
         self,
         input_ids: Tensor | None = None,
         *,
@@ -276,7 +281,7 @@ class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
         logits_processor: LogitsProcessorList | None = None,
         **kwargs: Any,
     ) -> Any:
-        """transformers' `generate` for prompts with videos; the videos are encoded once, whatever the beams.
+        """The `generate` of transformers for prompts with videos; the videos are encoded once, whatever the beams.
 
         The embedded prompt goes to the language model's own `generate`, so each family of language models keeps its
         cache and its positions. Two rules of the released model are kept: the repetition penalty of the generation

@@ -76,10 +76,10 @@ class BimbaProcessor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
         self.pool_mode, self.newline_position = pool_mode, newline_position
         self.prompt_style = prompt_style
         self.video_token = VIDEO_TOKEN
-        self.video_token_id = tokenizer.convert_tokens_to_ids(VIDEO_TOKEN)
+        self.video_token_id: int = tokenizer.get_vocab()[VIDEO_TOKEN]
         if chat_template is None:
             chat_template = CHATML_TEMPLATE if prompt_style == "chatml" else tokenizer.chat_template
-        super().__init__(tokenizer, chat_template=chat_template)
+        super().__init__(tokenizer, chat_template=chat_template)  # type: ignore[no-untyped-call]
 
     @classmethod
     def from_config(cls, config: BimbaConfig, tokenizer: PreTrainedTokenizerBase, **pixels: Any) -> "BimbaProcessor":

@@ -57,7 +57,8 @@ def tiny_model(seed: int = 0) -> tuple[BimbaForConditionalGeneration, BimbaProce
     processor = BimbaProcessor.from_config(config, tokenizer)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = BimbaForConditionalGeneration(config).eval()
+        model = BimbaForConditionalGeneration(config)
+        model.eval()  # type: ignore[no-untyped-call]
         for name, parameter in model.named_parameters():
             if name.endswith("out_proj.weight") and name.startswith("compressor."):
                 torch.nn.init.normal_(parameter, std=0.02)  # a compressor that does something
