@@ -13,6 +13,7 @@ from transformers import AutoProcessor
 
 from bimba.checkpoints.released import MOST_LISTED, open_released
 from bimba.checkpoints.source import Source, find_source
+from bimba.checkpoints.tensors import read_json
 from bimba.errors import CheckpointError, InputError
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
@@ -84,12 +85,12 @@ def _load_released(
 def _load_ours(
     source: Source, options: LoadOptions, keywords: dict[str, Any]
 ) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
-    config = BimbaConfig.from_pretrained(source.folder)
-    if config.model_type != BimbaConfig.model_type:
+    model_type = read_json(source.folder / "config.json").get("model_type")
+    if model_type != BimbaConfig.model_type:
         raise CheckpointError(
-            f"{source.folder} is a {config.model_type!r} model.", fix="pass a BIMBA model or a released base."
+            f"{source.folder} is a {model_type!r} model.", fix="pass a BIMBA model or a released base."
         )
-    config = _overridden(config, options.config_overrides)
+    config = _overridden(BimbaConfig.from_pretrained(source.folder), options.config_overrides)
     try:
         loaded: Any = BimbaForConditionalGeneration.from_pretrained(
             source.folder, config=config, output_loading_info=True, **keywords

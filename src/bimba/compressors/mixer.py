@@ -92,11 +92,19 @@ class ScanDirection(nn.Module):
         return cast("Tensor", y)
 
 
+class ZeroLinear(nn.Linear):
+    """A linear layer that starts at zero."""
+
+    def reset_parameters(self) -> None:
+        """All zero; a class of its own lets other initialisers know."""
+        nn.init.zeros_(self.weight)
+
+
 class BidirectionalMixer(nn.Module):
     """Mamba block that reads a sequence both ways (BIMBA, arXiv 2503.09590, section 3.3).
 
     The directions share the projections in and out and the gate; the rest is their own. Their gated outputs are added
-    before the projection out.
+    before the projection out, which starts at zero: a fresh compressor is plain pooling of its queries.
 
     Args:
         dim: D.
@@ -115,15 +123,7 @@ class BidirectionalMixer(nn.Module):
         sizes = self.inner_dim, state_dim, conv_width, self.dt_rank
         self.forward_scan = ScanDirection(*sizes, reverse=False)
         self.backward_scan = ScanDirection(*sizes, reverse=True) if bidirectional else None
-        self.out_proj = nn.Linear(self.inner_dim, dim, bias=False)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Start as nothing: out_proj is zero, so a fresh compressor is plain pooling of its queries."""
-        with torch.no_grad():
-            self.in_proj.reset_parameters()
-            self.gate_proj.reset_parameters()
-            self.out_proj.weight.zero_()
+        self.out_proj = ZeroLinear(self.inner_dim, dim, bias=False)
 
     def forward(self, sequence: Tensor, positions: Tensor | None = None) -> Tensor:
         """[B, L, D] -> [B, Q, D], the outputs at `positions` (int64 [Q], all L of them if None)."""

@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+from collections.abc import Callable
 from typing import Any
 
 from transformers import GenerationConfig
@@ -19,7 +20,26 @@ _SAMPLING = {
 }
 """Options that mean something when sampling only, with transformers' own defaults."""
 
-_NOT_OPTIONS = {"max_length", "return_dict_in_generate", "transformers_version", "num_return_sequences"}
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "temperature": (lambda value: value >= 0, "0 (greedy) or more"),
+    "top_p": (lambda value: 0 < value <= 1, "a share above 0, at most 1"),
+    "top_k": (lambda value: isinstance(value, int) and value >= 0, "a whole number"),
+    "num_beams": (lambda value: isinstance(value, int) and value >= 1, "a whole number of at least 1"),
+    "repetition_penalty": (lambda value: value > 0, "a number above 0 (1 is none)"),
+}
+_NOT_OPTIONS = {
+    "max_length",
+    "return_dict_in_generate",
+    "transformers_version",
+    "num_return_sequences",
+    # transformers would fetch code from the hub for these:
+    "num_beam_groups",
+    "diversity_penalty",
+    "penalty_alpha",
+    "dola_layers",
+    "constraints",
+    "force_words_ids",
+}
 
 
 def generation_settings(defaults: GenerationConfig, max_new_tokens: int, options: dict[str, Any]) -> GenerationConfig:
@@ -47,6 +67,9 @@ def generation_settings(defaults: GenerationConfig, max_new_tokens: int, options
                 fix=f"did you mean {near[0]!r}?" if near else "see transformers.GenerationConfig for the options.",
             )
     wanted = dict(options)
+    for name, (is_right, range_text) in _RANGES.items():
+        if wanted.get(name) is not None and not is_right(wanted[name]):
+            raise InputError(f"{name} is {wanted[name]}.", fix=f"give {range_text}.")
     if wanted.get("temperature") == 0:
         del wanted["temperature"]
         wanted.setdefault("do_sample", False)

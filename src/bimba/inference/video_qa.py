@@ -130,7 +130,7 @@ class VideoQA:
             VideoError: the video cannot be read.
             InputError: as :meth:`ask`, or beam search is asked for, whose text is known only at its end.
         """
-        if generation.get("num_beams", 1) != 1:
+        if generation_settings(self.model.generation_config, max_new_tokens, generation).num_beams not in (None, 1):
             raise InputError("beam search cannot be streamed.", fix="use ask, or num_beams=1.")
         return AnswerStream(self._run(video, question, num_frames, sampling, time_sentence, max_new_tokens, generation))
 

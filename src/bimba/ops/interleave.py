@@ -59,10 +59,10 @@ def interleave(tokens: Tensor, queries: Tensor, positions: Tensor) -> Tensor:
         raise ValueError(f"tokens {tuple(tokens.shape)} and queries {tuple(queries.shape)} differ in batch or width.")
     if positions.shape != (queries.shape[1],):
         raise ValueError(f"{queries.shape[1]} queries need as many positions, not {tuple(positions.shape)}.")
-    num_tokens, num_queries = tokens.shape[1], queries.shape[1]
-    places = positions.tolist()
-    if places != sorted(set(places)) or (places and not 0 <= places[0] <= places[-1] < num_tokens + num_queries):
-        raise ValueError(f"positions must rise strictly within 0..{num_tokens + num_queries - 1}.")
+    num_tokens = tokens.shape[1]
+    length = num_tokens + queries.shape[1]
+    if not torch.equal(positions, positions[(positions >= 0) & (positions < length)].unique()):
+        raise ValueError(f"positions must rise strictly within 0..{length - 1}.")
     return torch.cat([tokens, queries], dim=1).index_select(1, gather_order(num_tokens, positions).to(tokens.device))
 
 

@@ -25,7 +25,7 @@ from transformers.activations import ACT2FN
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from bimba.compressors import PoolingCompressor, SelectiveScanCompressor
-from bimba.compressors.mixer import BidirectionalMixer, ScanDirection
+from bimba.compressors.mixer import ScanDirection, ZeroLinear
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.decoding import OnlyTokenizerIds, RepetitionPenaltyOnNewTokens
 from bimba.models.bimba.separators import add_separators
@@ -84,8 +84,8 @@ class BimbaPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)  # type: ignore[no-untyped-call]
         if isinstance(module, ScanDirection):
             module.initialise(uniform=init.uniform_, copy=init.copy_)
-        elif isinstance(module, BidirectionalMixer):
-            init.zeros_(module.out_proj.weight)
+        elif isinstance(module, ZeroLinear):
+            init.zeros_(module.weight)
         elif isinstance(module, BimbaForConditionalGeneration):
             init.normal_(module.image_newline, std=self.config.text_config.hidden_size**-0.5)
 

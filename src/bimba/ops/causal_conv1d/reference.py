@@ -1,4 +1,4 @@
-"""The definition of the causal convolution: one shifted product for each tap.
+"""The definition of the causal convolution: one shifted product for each tap, summed in float32.
 
 Shapes: B batch, L length, E channels, K taps.
 """
@@ -33,9 +33,10 @@ def causal_conv1d(
         raise ValueError(f"{channels} channels need bias [{channels}], not {tuple(bias.shape)}.")
     length, num_taps = x.shape[1], weight.shape[2]
     padding = num_taps - 1
-    padded = functional.pad(x, (0, 0, 0, padding) if reverse else (0, 0, padding, 0))
-    mixed = torch.zeros_like(x) if bias is None else bias.to(x.dtype).expand_as(x)
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    padded = functional.pad(x, (0, 0, 0, padding) if reverse else (0, 0, padding, 0)).to(dtype)
+    mixed = padded.new_zeros(x.shape) if bias is None else bias.to(dtype).expand(x.shape)
     for tap in range(num_taps):
         offset = padding - tap if reverse else tap
-        mixed = mixed + padded[:, offset : offset + length] * weight[:, 0, tap].to(x.dtype)
-    return functional.silu(mixed) if activation else mixed
+        mixed = mixed + padded[:, offset : offset + length] * weight[:, 0, tap].to(dtype)
+    return (functional.silu(mixed) if activation else mixed).to(x.dtype)

@@ -1,0 +1,185 @@
+"""Converting the released pair and back: same answers, same bytes, nothing half-written."""
+
+import filecmp
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import bimba
+from bimba.checkpoints import folder as folder_module
+from bimba.checkpoints.convert import Conversion, convert, reverse
+from bimba.checkpoints.tensors import open_folder
+from bimba.errors import CheckpointError
+from bimba.models.bimba.modeling import BimbaForConditionalGeneration
+
+
+def converted(golden: Path, place: Path, adapter: str = "tiny_lora") -> Path:
+    convert(golden / adapter, place, base=golden / "tiny_base")
+    return place
+
+
+def same_files(left: Path, right: Path) -> bool:
+    names = sorted(path.name for path in left.iterdir())
+    assert names == sorted(path.name for path in right.iterdir())
+    return not filecmp.cmpfiles(left, right, names, shallow=False)[1]
+
+
+def test_converted_folder_holds_the_same_model(golden: Path, tmp_path: Path) -> None:
+    out = converted(golden, tmp_path / "ours")
+    direct = bimba.load(golden / "tiny_lora", base=golden / "tiny_base", device="cpu")
+    for loaded in (BimbaForConditionalGeneration.from_pretrained(out), bimba.load(out, device="cpu").model):
+        state = loaded.state_dict()
+        assert all(torch.equal(tensor, state[name]) for name, tensor in direct.model.state_dict().items())
+    assert json.loads((out / "generation_config.json").read_text())["repetition_penalty"] == 1.05
+    assert loaded.config.tokenizer_size == 1003 and loaded.config.video_token_id == 1003
+    assert loaded.language_model.lm_head.weight.shape[0] == 1024, "all embedding rows are kept"
+    assert (out.stat().st_mode & 0o777) == 0o755
+
+
+@pytest.mark.parametrize("adapter", ["tiny_lora", "tiny_lora_all_linear", "tiny_lora_safetensors"])
+def test_reverse_gives_the_released_pair_back_byte_for_byte(golden: Path, tmp_path: Path, adapter: str) -> None:
+    out = converted(golden, tmp_path / "ours", adapter)
+    result = reverse(out, tmp_path / "back")
+    assert result == Conversion(tmp_path / "back", "released pair", 81)
+    assert same_files(golden / adapter, tmp_path / "back" / "adapter")
+    assert same_files(golden / "tiny_base", tmp_path / "back" / "base")
+
+
+def test_reverse_of_a_base_alone_gives_it_back(golden: Path, tmp_path: Path) -> None:
+    convert(golden / "tiny_base", tmp_path / "ours")
+    assert reverse(tmp_path / "ours", tmp_path / "back").layout == "released base"
+    assert same_files(golden / "tiny_base", tmp_path / "back")
+
+
+def sharded_base(golden: Path, place: Path) -> Path:
+    """The golden base in two shards with an index, as the released one comes."""
+    shutil.copytree(golden / "tiny_base", place)
+    tensors = load_file(place / "model.safetensors")
+    (place / "model.safetensors").unlink()
+    names = sorted(tensors)
+    halves = {"model-00001-of-00002.safetensors": names[:40], "model-00002-of-00002.safetensors": names[40:]}
+    for file, keys in halves.items():
+        save_file({key: tensors[key] for key in keys}, place / file, {"format": "pt"})
+    weight_map = {key: file for file, keys in halves.items() for key in keys}
+    index = {"metadata": {"total_size": 1}, "weight_map": weight_map}
+    (place / "model.safetensors.index.json").write_text(json.dumps(index))
+    return place
+
+
+def test_shards_come_back_as_they_were(golden: Path, tmp_path: Path) -> None:
+    base = sharded_base(golden, tmp_path / "base")
+    convert(golden / "tiny_lora", tmp_path / "ours", base=base)
+    reverse(tmp_path / "ours", tmp_path / "back")
+    assert same_files(base, tmp_path / "back" / "base")
+
+
+def test_our_folder_is_sharded_when_large(golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder_module, "SHARD_BYTES", 300_000)
+    out = converted(golden, tmp_path / "ours")
+    shards = sorted(out.glob("model-*.safetensors"))
+    assert len(shards) > 3 and (out / "model.safetensors.index.json").is_file()
+    assert max(path.stat().st_size for path in shards) < 320_000
+    state = BimbaForConditionalGeneration.from_pretrained(out).state_dict()
+    assert all(torch.equal(tensor[...], state[name]) for name, tensor in open_folder(out).items())
+    assert same_files(golden / "tiny_base", reverse(out, tmp_path / "back").folder / "base")
+
+
+def test_changed_weights_are_written_merged_and_said_so(golden: Path, tmp_path: Path) -> None:
+    out = converted(golden, tmp_path / "ours")
+    tensors = load_file(out / "model.safetensors")
+    name = "language_model.model.layers.1.self_attn.q_proj.weight"
+    tensors[name] = tensors[name] + 1
+    save_file(tensors, out / "model.safetensors", {"format": "pt"})
+    result = reverse(out, tmp_path / "back")
+    assert result.layout == "released, merged"
+    assert "1 tensors differ" in result.note and "layers.1.self_attn.q_proj" in result.note
+    state = bimba.load(tmp_path / "back", device="cpu").model.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in tensors.items())
+
+
+def test_model_saved_by_transformers_is_written_in_the_public_layout(golden: Path, tmp_path: Path) -> None:
+    qa = bimba.load(golden / "tiny_lora", base=golden / "tiny_base", device="cpu")
+    qa.model.save_pretrained(tmp_path / "saved")
+    qa.processor.save_pretrained(tmp_path / "saved")
+    result = reverse(tmp_path / "saved", tmp_path / "back")
+    assert result.layout == "released, merged" and result.num_tensors == 98
+    again = bimba.load(tmp_path / "back", device="cpu")
+    assert again.model.config.compressor["type"] == "selective_scan"
+    state = again.model.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in qa.model.state_dict().items())
+    assert again.ask(None, "hello", max_new_tokens=4).token_ids == qa.ask(None, "hello", max_new_tokens=4).token_ids
+
+
+def test_model_that_the_public_layout_cannot_express_is_refused(tmp_path: Path) -> None:
+    from bimba.models.bimba.processing import BimbaProcessor
+    from bimba.models.bimba.tiny import tiny_config, tiny_tokenizer
+
+    config = tiny_config(vocab_size=320)
+    config.compressor["num_layers"] = 2
+    BimbaProcessor.from_config(config, tiny_tokenizer()).save_pretrained(tmp_path / "ours")
+    BimbaForConditionalGeneration(config).save_pretrained(tmp_path / "ours")
+    with pytest.raises(CheckpointError, match="the public layout holds"):
+        reverse(tmp_path / "ours", tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+
+
+def test_interrupted_conversion_leaves_nothing(golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bimba.checkpoints.convert.write_tensors", stop)
+    with pytest.raises(KeyboardInterrupt):
+        convert(golden / "tiny_lora", tmp_path / "ours", base=golden / "tiny_base")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_disk_is_an_error_that_leaves_nothing(
+    golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bimba.checkpoints.convert.write_tensors", full)
+    with pytest.raises(CheckpointError, match="No space left"):
+        convert(golden / "tiny_lora", tmp_path / "ours", base=golden / "tiny_base")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_existing_folder_is_not_touched(golden: Path, tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "thesis.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match="exists already"):
+        converted(golden, tmp_path / "ours")
+    assert (tmp_path / "ours" / "thesis.txt").read_text() == "mine"
+
+
+def test_empty_folder_is_used(golden: Path, tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    assert (converted(golden, tmp_path / "ours") / "model.safetensors").is_file()
+
+
+def test_ours_is_not_converted_again_and_released_not_reversed(golden: Path, tmp_path: Path) -> None:
+    out = converted(golden, tmp_path / "ours")
+    with pytest.raises(CheckpointError, match="in our layout already"):
+        convert(out, tmp_path / "again")
+    with pytest.raises(CheckpointError, match="not in our layout"):
+        reverse(golden / "tiny_base", tmp_path / "back")
+
+
+def test_lost_base_tensors_are_named(golden: Path, tmp_path: Path) -> None:
+    convert(golden / "tiny_base", tmp_path / "ours")
+    layout = tmp_path / "ours" / "released" / "layout.json"
+    layout.write_text(json.dumps(json.loads(layout.read_text()) | {"model.gone": "model.safetensors"}))
+    with pytest.raises(CheckpointError, match="model.gone"):
+        reverse(tmp_path / "ours", tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+
+
+def test_progress_counts_bytes(golden: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    convert(golden / "tiny_base", tmp_path / "ours", on_tensors=lambda done, total: seen.append((done, total)))
+    assert seen[-1][0] == seen[-1][1] > 1_000_000

@@ -1,0 +1,340 @@
+"""Loading: every way to name a model, and a clear error for everything that is wrong with one."""
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import bimba
+from bimba.checkpoints.lora import Merged, lora_scale, merge_lora
+from bimba.checkpoints.source import Source, find_source
+from bimba.checkpoints.tensors import InMemory, read_bin, read_json
+from bimba.errors import CheckpointError, InputError
+
+
+@pytest.fixture
+def pair(golden: Path, tmp_path: Path) -> Path:
+    """A folder with copies of the golden adapter and its base beside each other."""
+    for name in ("tiny_lora", "tiny_base"):
+        shutil.copytree(golden / name, tmp_path / name)
+    return tmp_path
+
+
+def edit_json(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(read_json(path) | changes))
+
+
+def edit_safetensors(path: Path, change: Callable[[dict[str, Tensor]], None]) -> None:
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, {"format": "pt"})
+
+
+def refused(model: Path, *words: str, base: Path | None = None, error: type[Exception] = CheckpointError) -> str:
+    with pytest.raises(error) as caught:
+        bimba.load(model, base=base, device="cpu")
+    message = str(caught.value)
+    assert "fix:" in message
+    for word in words:
+        assert word in message, message
+    return message
+
+
+def test_base_that_the_adapter_names_is_followed(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    beside = find_source(pair / "tiny_lora")
+    assert beside == Source("released", pair.resolve() / "tiny_base", pair / "tiny_lora")
+    monkeypatch.chdir(pair)
+    assert find_source("tiny_lora") == Source("released", Path("tiny_base"), Path("tiny_lora"))
+
+
+def test_adapter_without_its_base_says_which_it_needs(pair: Path) -> None:
+    shutil.rmtree(pair / "tiny_base")
+    refused(pair / "tiny_lora", "belongs to the base 'tiny_base'", "--base")
+
+
+def test_adapter_that_names_no_base_asks_for_one(pair: Path) -> None:
+    edit_json(pair / "tiny_lora" / "adapter_config.json", base_model_name_or_path=None)
+    refused(pair / "tiny_lora", "does not name its base")
+
+
+def test_adapter_for_another_base_lists_what_does_not_fit(pair: Path) -> None:
+    def widen(tensors: dict[str, Tensor]) -> None:
+        tensors["model.layers.0.self_attn.q_proj.weight"] = torch.zeros(64, 32)
+        del tensors["model.layers.1.self_attn.v_proj.weight"]
+
+    edit_safetensors(pair / "tiny_base" / "model.safetensors", widen)
+    refused(
+        pair / "tiny_lora",
+        "misshapen: model.layers.0.self_attn.q_proj.weight",
+        "not in the base: model.layers.1.self_attn.v_proj.weight",
+        "does not fit this base",
+    )
+
+
+def test_base_of_another_family_is_refused(pair: Path) -> None:
+    edit_json(pair / "tiny_base" / "config.json", model_type="llama")
+    refused(pair / "tiny_lora", "needs a released base", "'llama'")
+    edit_json(pair / "tiny_base" / "config.json", model_type="llava_mistral")
+    refused(pair / "tiny_base", "'llava_mistral'", "llava_qwen")
+
+
+def test_base_for_something_that_is_no_adapter_is_refused(pair: Path) -> None:
+    refused(pair / "tiny_base", "no adapter, but a base was given", base=pair / "tiny_base")
+    refused(pair / "tiny_lora", "is an adapter itself", base=pair / "tiny_lora")
+
+
+@pytest.mark.parametrize(
+    ("folder", "file", "named"),
+    [
+        ("tiny_base", "config.json", "config.json"),
+        ("tiny_base", "model.safetensors", "model.safetensors"),
+        ("tiny_lora", "config.json", "config.json"),
+        ("tiny_lora", "adapter_model.bin", "adapter_model.bin"),
+        ("tiny_lora", "non_lora_trainables.bin", "non_lora_trainables.bin"),
+    ],
+)
+def test_missing_files_are_named_with_the_command_that_helps(pair: Path, folder: str, file: str, named: str) -> None:
+    (pair / folder / file).unlink()
+    refused(pair / folder, f"lacks {named}", "hf download", "--local-dir")
+
+
+def test_missing_tokenizer_is_named(pair: Path) -> None:
+    for name in ("tokenizer.json", "vocab.json"):
+        (pair / "tiny_base" / name).unlink()
+    refused(pair / "tiny_base", "lacks tokenizer.json")
+
+
+def test_missing_shards_are_named(pair: Path) -> None:
+    base = pair / "tiny_base"
+    tensors = load_file(base / "model.safetensors")
+    (base / "model.safetensors").rename(base / "model-00001-of-00002.safetensors")
+    weight_map = dict.fromkeys(tensors, "model-00001-of-00002.safetensors")
+    weight_map["lm_head.weight"] = "model-00002-of-00002.safetensors"
+    (base / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    refused(base, "lacks 1 of 2 weight files: model-00002-of-00002.safetensors")
+
+
+def test_unknown_missing_and_misshapen_tensors_are_listed(pair: Path) -> None:
+    def spoil(tensors: dict[str, Tensor]) -> None:
+        tensors["model.mystery.weight"] = torch.zeros(3)
+        tensors["model.norm.weight"] = torch.zeros(5)
+        del tensors["model.image_newline"]
+
+    edit_safetensors(pair / "tiny_base" / "model.safetensors", spoil)
+    refused(
+        pair / "tiny_base",
+        "unknown   model.mystery.weight [3]",
+        "misshapen model.norm.weight [5], the model has [64]",
+        "missing   image_newline [64]",
+    )
+
+
+def test_long_lists_are_cut_and_counted(pair: Path) -> None:
+    def empty(tensors: dict[str, Tensor]) -> None:
+        for name in list(tensors):
+            if "layers" in name:
+                del tensors[name]
+
+    edit_safetensors(pair / "tiny_base" / "model.safetensors", empty)
+    refused(pair / "tiny_base", "... and ", " more")
+
+
+class Evil:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, witness: Path) -> None:
+        self.witness = witness
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.witness,))
+
+
+@pytest.mark.parametrize("file", ["adapter_model.bin", "non_lora_trainables.bin"])
+def test_pickles_with_code_are_refused_and_never_run(pair: Path, file: str) -> None:
+    witness = pair / "witness"
+    for content in ("archive", "bare pickle"):
+        if content == "archive":
+            torch.save({"x": Evil(witness)}, pair / "tiny_lora" / file)
+        else:
+            (pair / "tiny_lora" / file).write_bytes(pickle.dumps(Evil(witness), protocol=2))
+        refused(pair / "tiny_lora", file, "is refused", "never run")
+        assert not witness.exists()
+
+
+@pytest.mark.parametrize("content", [{"x": 3}, [torch.zeros(1)], {3: torch.zeros(1)}, {"x": {"y": torch.zeros(1)}}])
+def test_pickles_with_anything_but_tensors_are_refused(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "x.bin")
+    with pytest.raises(CheckpointError, match="does not hold tensors by name and nothing else"):
+        read_bin(tmp_path / "x.bin")
+
+
+def test_damaged_files_are_named(pair: Path) -> None:
+    (pair / "tiny_lora" / "adapter_model.bin").write_bytes(b"PK")
+    refused(pair / "tiny_lora", "adapter_model.bin", "damaged")
+    (pair / "tiny_base" / "model.safetensors").write_bytes(b"\x08")
+    refused(pair / "tiny_base", "not a whole safetensors file")
+    (pair / "tiny_base" / "config.json").write_text("{")
+    refused(pair / "tiny_base", "config.json is not valid JSON")
+    (pair / "tiny_base" / "config.json").write_text("[]")
+    refused(pair / "tiny_base", "holds list, not an object")
+
+
+@pytest.mark.parametrize("name", ["no_such_folder", "a/b/c", "./nope"])
+def test_names_that_are_nothing_are_refused_without_a_network(name: str) -> None:
+    with pytest.raises(CheckpointError, match="neither a folder nor a hub id"):
+        bimba.load(name)
+
+
+def test_hub_ids_that_cannot_be_fetched_say_how_to() -> None:
+    with pytest.raises(CheckpointError, match="hf download nobody/nothing") as caught:
+        bimba.load("nobody/nothing")
+    assert "could not be fetched" in str(caught.value)
+
+
+def test_file_instead_of_a_folder_is_refused(pair: Path) -> None:
+    refused(pair / "tiny_base" / "config.json", "is a file", "the folder that holds it")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"mm_projector_type": "resampler"}, "resampler"),
+        ({"add_faster_video": True}, "add_faster_video"),
+        ({"mm_spatial_pool_mode": "cubic"}, "bilinear"),
+        ({"mm_newline_position": "row"}, "grid"),
+    ],
+)
+def test_released_configs_that_ask_for_more_are_refused(pair: Path, changes: dict[str, Any], words: str) -> None:
+    edit_json(pair / "tiny_base" / "config.json", **changes)
+    with pytest.raises((CheckpointError, InputError), match=words):
+        bimba.load(pair / "tiny_base")
+
+
+def test_unknown_vision_tower_needs_its_sizes(pair: Path) -> None:
+    (pair / "tiny_base" / "vision_config.json").unlink()
+    edit_json(pair / "tiny_base" / "config.json", mm_vision_tower="openai/clip-vit-large-patch14-336")
+    refused(pair / "tiny_base", "clip-vit-large", "vision_config.json")
+
+
+def test_unknown_compressor_is_refused(pair: Path) -> None:
+    edit_json(pair / "tiny_lora" / "config.json", compressor_type="perceiver")
+    refused(pair / "tiny_lora", "'perceiver'")
+
+
+@pytest.mark.parametrize(
+    ("merge", "position", "ours"),
+    [
+        ("spatial_unpad", "grid", "grid"),
+        ("spatial", "grid", "grid"),
+        ("spatial", "frame", "frame"),
+        ("spatial_unpad", "one_token", "one_token"),
+        ("spatial", "one_token", "no_token"),
+        ("spatial_unpad", "no_token", "no_token"),
+        ("flat", "grid", "no_token"),
+    ],
+)
+def test_merge_type_and_newline_position_decide_together(pair: Path, merge: str, position: str, ours: str) -> None:
+    edit_json(pair / "tiny_base" / "config.json", mm_patch_merge_type=merge, mm_newline_position=position)
+    assert bimba.load(pair / "tiny_base", device="cpu").model.config.newline_position == ours
+
+
+def test_generation_config_is_made_when_there_is_none(pair: Path) -> None:
+    (pair / "tiny_base" / "generation_config.json").unlink()
+    qa = bimba.load(pair / "tiny_base", device="cpu")
+    assert qa.model.generation_config.eos_token_id == 1002
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"dtype": "int8"}, "dtype 'int8' is unknown"),
+        ({"device": "abacus"}, "device 'abacus' cannot be used"),
+        ({"quantization": "2bit"}, "quantization '2bit' is unknown"),
+        ({"attn_implementation": "flash_attention_9"}, "cannot be loaded with these options"),
+        ({"config_overrides": {"temporal_poling": 4}}, "did you mean 'temporal_pooling'"),
+        ({"config_overrides": {"zzz": 4}}, "known are"),
+        ({"config_overrides": {"temporal_pooling": 0}}, "at least 1"),
+        ({"config_overrides": {"pool_mode": "cubic"}}, "bilinear"),
+    ],
+)
+def test_unknown_options_say_what_is_known(golden: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        bimba.load(golden / "tiny_base", **options)
+
+
+@pytest.mark.parametrize("quantization", ["4bit", "8bit"])
+def test_quantization_without_its_package_names_the_extra(
+    golden: Path, quantization: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"bimba\[gpu\]"):
+        bimba.load(golden / "tiny_base", quantization=quantization)
+
+
+def test_our_own_damaged_folder_is_refused_with_a_list(golden: Path, tmp_path: Path) -> None:
+    from bimba.checkpoints.convert import convert
+
+    ours = convert(golden / "tiny_base", tmp_path / "ours").folder
+
+    def spoil(tensors: dict[str, Tensor]) -> None:
+        tensors["other.weight"] = torch.zeros(2)
+        del tensors["image_newline"]
+
+    edit_safetensors(ours / "model.safetensors", spoil)
+    refused(ours, "missing image_newline", "unknown other.weight")
+
+
+def test_folder_of_another_model_is_refused(golden: Path, tmp_path: Path) -> None:
+    shutil.copytree(golden / "tiny_base", tmp_path / "other")
+    edit_json(tmp_path / "other" / "config.json", model_type="qwen2")
+    refused(tmp_path / "other", "'qwen2' model")
+
+
+@pytest.mark.parametrize(
+    ("config", "scale"),
+    [
+        ({"r": 8, "lora_alpha": 4}, 0.5),
+        ({"r": 16, "lora_alpha": 4, "use_rslora": True}, 1.0),
+    ],
+)
+def test_lora_scale_is_alpha_over_rank(config: dict[str, Any], scale: float) -> None:
+    assert lora_scale({"peft_type": "LORA"} | config, "here") == scale
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"peft_type": "IA3", "r": 8, "lora_alpha": 4},
+        {"peft_type": "LORA", "r": 8, "lora_alpha": 4, "use_dora": True},
+        {"peft_type": "LORA", "r": 8, "lora_alpha": 4, "bias": "all"},
+        {"peft_type": "LORA", "r": 8, "lora_alpha": 4, "rank_pattern": {"q_proj": 4}},
+        {"peft_type": "LORA", "r": None, "lora_alpha": 4},
+    ],
+)
+def test_adapters_that_merge_otherwise_are_refused(config: dict[str, Any]) -> None:
+    with pytest.raises(CheckpointError):
+        lora_scale(config, "here")
+
+
+def test_lora_is_merged_in_float32_and_rounded_once() -> None:
+    generator = torch.Generator().manual_seed(0)
+    base = torch.randn(6, 4, generator=generator).bfloat16()
+    A, B = torch.randn(2, 4, generator=generator), torch.randn(6, 2, generator=generator)
+    merged = Merged(InMemory(base), InMemory(A), InMemory(B), 0.25)
+    assert merged.shape == (6, 4) and merged.dtype == torch.bfloat16
+    assert torch.equal(merged[...], (base.double() + 0.25 * B.double() @ A.double()).float().bfloat16())
+
+
+def test_adapters_that_are_not_pairs_are_listed() -> None:
+    base = {"x.weight": InMemory(torch.zeros(6, 4))}
+    adapter = {"x.lora_A.weight": InMemory(torch.zeros(2, 4)), "y.bias": InMemory(torch.zeros(2))}
+    with pytest.raises(CheckpointError) as caught:
+        merge_lora(base, adapter, 1.0, "here")  # type: ignore[arg-type] # a dictionary of one lazy type
+    assert "not LoRA: y.bias" in str(caught.value) and "half of a pair: x.weight" in str(caught.value)

@@ -1,0 +1,56 @@
+"""What all tests share: one thread each, no network, the golden data, and the shared videos where they are."""
+
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+
+import pytest
+import torch
+from transformers.utils import logging as transformers_logging
+
+from bimba.inference import VideoQA
+from bimba.models.bimba.tiny import tiny_model
+
+torch.set_num_threads(1)  # the tests run side by side
+transformers_logging.disable_progress_bar()
+
+GOLDEN = Path(__file__).parent / "data" / "golden"
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Folder of the numbers computed with the public implementation."""
+    return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def shared_videos() -> Path:
+    """Folder of real videos; they are too large to be committed."""
+    folder = SHARED / "video"
+    if not folder.is_dir():
+        pytest.skip("the shared videos are not beside the repository")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def example_video(shared_videos: Path) -> Path:
+    """The video on which the golden numbers were computed."""
+    return shared_videos / "example.mp4"
+
+
+@pytest.fixture(scope="session")
+def tiny() -> VideoQA:
+    """The tiny random model; tests do not change it."""
+    return VideoQA(*tiny_model(seed=0))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none, and say so."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))

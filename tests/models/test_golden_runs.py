@@ -1,0 +1,149 @@
+"""Every golden run of the public implementation: same ids, same logits, same greedy tokens."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+import bimba
+from bimba.inference import VideoQA
+
+LOGITS_BAR = 1e-3
+PLACEHOLDER = -200
+
+
+@dataclass(frozen=True)
+class GoldenRun:
+    """A run of the public code and the folder, prompt and pixels that reproduce it."""
+
+    name: str
+    folder: str
+    prompt: str | None = None
+    pixels: str | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+
+RUNS = [
+    GoldenRun("lora_8", "tiny_lora", "readme_8", "lora_8"),
+    GoldenRun("lora_8", "tiny_lora_safetensors", "readme_8", "lora_8"),
+    GoldenRun("lora_8_mc4", "tiny_lora", "mc4", "lora_8"),
+    GoldenRun("lora_16_tp4", "tiny_lora", "readme_16", "lora_16_tp4", {"temporal_pooling": 4}),
+    GoldenRun("all_linear_8", "tiny_lora_all_linear", "readme_8", "lora_8"),
+    GoldenRun("base_8", "tiny_base", "readme_8", "lora_8"),
+    GoldenRun("text_only", "tiny_lora"),
+]
+
+
+@pytest.fixture(scope="module")
+def tensors(golden: Path) -> dict[str, Tensor]:
+    return load_file(golden / "e2e_small.safetensors")
+
+
+@pytest.fixture(scope="module")
+def record(golden: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((golden / "e2e.json").read_text())
+    return content
+
+
+def load_run(run: GoldenRun, golden: Path) -> VideoQA:
+    base = None if run.folder == "tiny_base" else golden / "tiny_base"
+    return bimba.load(golden / run.folder, base=base, dtype="float32", device="cpu", config_overrides=run.overrides)
+
+
+def collapsed(ids: list[int], placeholder: int) -> list[int]:
+    """Ids with each run of placeholders as one, under the public code's number."""
+    kept: list[int] = []
+    for token in ids:
+        if token != placeholder:
+            kept.append(token)
+        elif not kept or kept[-1] != PLACEHOLDER:
+            kept.append(PLACEHOLDER)
+    return kept
+
+
+def inputs_of(run: GoldenRun, qa: VideoQA, golden: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    if run.prompt is None or run.pixels is None:
+        return {"input_ids": tensors["text_only.input_ids"]}
+    prompt = json.loads((golden / "prompts.json").read_text())[run.prompt]["prompt"]
+    # The resized frames are stored as bytes; this gives the pixel values of the public code, bit for bit.
+    pixels = (tensors[f"{run.pixels}.pixels_uint8"].float() / 255 - 0.5) / 0.5
+    return dict(qa.processor([prompt], pixel_values_videos=[pixels]))
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: f"{run.name}-{run.folder}")
+def test_run_has_the_ids_logits_and_greedy_tokens_of_the_public_code(
+    run: GoldenRun, golden: Path, tensors: dict[str, Tensor], record: dict[str, Any]
+) -> None:
+    qa = load_run(run, golden)
+    inputs = inputs_of(run, qa, golden, tensors)
+    ids = inputs["input_ids"][0].tolist()
+    assert collapsed(ids, qa.processor.video_token_id) == tensors[f"{run.name}.input_ids"][0].tolist()
+
+    with torch.no_grad():
+        logits = qa.model(**inputs).logits
+    assert logits.shape[-1] == 1024, "all embedding rows are kept"
+    wanted = tensors[f"{run.name}.logits"]
+    positions = tensors.get(f"{run.name}.positions")
+    compared = logits if positions is None else logits[:, positions]
+    assert compared[..., :1003].shape == wanted.shape
+    assert (compared[..., :1003] - wanted).abs().max() < LOGITS_BAR
+
+    if run.name == "text_only":
+        return
+    expected = record[run.name]["greedy"]["as_loaded_generation_config"]["ids"]
+    output = qa.model.generate(**inputs, do_sample=False, temperature=1.0, top_p=1.0, top_k=50, max_new_tokens=24)
+    assert output[0, len(ids) :].tolist() == expected
+
+
+@pytest.mark.parametrize("penalty", ["1.0", "1.05", "1.3", "2.0"])
+def test_repetition_penalty_sees_new_tokens_only(
+    penalty: str, golden: Path, tensors: dict[str, Tensor], record: dict[str, Any]
+) -> None:
+    qa = load_run(RUNS[0], golden)
+    inputs = inputs_of(RUNS[0], qa, golden, tensors)
+    expected = record["generate_variants_readme_8"][f"rp{penalty}_96_no_eos"]["ids"]
+    output = qa.model.generate(
+        **inputs,
+        do_sample=False,
+        temperature=1.0,
+        top_p=1.0,
+        top_k=50,
+        max_new_tokens=96,
+        repetition_penalty=float(penalty),
+        eos_token_id=-1,
+    )
+    assert output[0, inputs["input_ids"].shape[1] :].tolist() == expected
+
+
+@pytest.mark.parametrize("ends", [[362], [725, 714]])
+def test_generation_stops_at_end_tokens_and_returns_them(
+    ends: list[int], golden: Path, tensors: dict[str, Tensor], record: dict[str, Any]
+) -> None:
+    qa = load_run(RUNS[0], golden)
+    inputs = inputs_of(RUNS[0], qa, golden, tensors)
+    output = qa.model.generate(
+        **inputs,
+        do_sample=False,
+        temperature=1.0,
+        top_p=1.0,
+        top_k=50,
+        max_new_tokens=96,
+        repetition_penalty=1.0,
+        eos_token_id=ends,
+    )
+    new = output[0, inputs["input_ids"].shape[1] :].tolist()
+    assert new == record["generate_variants_readme_8"][f"rp1.0_eos_{ends}"]["ids"]
+
+
+def test_lora_changes_the_answer(golden: Path, tensors: dict[str, Tensor]) -> None:
+    """The bar means something: without the adapter the same question gets other logits by far."""
+    pair, base = (load_run(RUNS[index], golden) for index in (0, 5))
+    with torch.no_grad():
+        with_adapter = pair.model(**inputs_of(RUNS[0], pair, golden, tensors)).logits
+        without = base.model(**inputs_of(RUNS[0], base, golden, tensors)).logits
+    assert (with_adapter - without).abs().max() > 1.0

@@ -1,0 +1,56 @@
+"""The processor's prompts: ChatML as released, the tokenizer's own template for other language models."""
+
+import pytest
+
+from bimba.errors import InputError
+from bimba.inference import VideoQA
+from bimba.models.bimba.processing import BimbaProcessor
+from bimba.models.bimba.tiny import tiny_tokenizer
+from bimba.text.prompts import Message, chatml
+
+CONVERSATION = [
+    Message("user", "<image>What is it?"),
+    Message("assistant", "A cat."),
+    Message("user", "What colour?"),
+]
+
+
+def test_chat_template_of_transformers_is_the_released_chatml(tiny: VideoQA) -> None:
+    turns = [
+        {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": "What is it?"}]},
+        {"role": "assistant", "content": "A cat."},
+        {"role": "user", "content": [{"type": "text", "text": "What colour?"}]},
+    ]
+    text = tiny.processor.apply_chat_template(turns, add_generation_prompt=True)
+    assert text == chatml(CONVERSATION) == tiny.processor.render(CONVERSATION)
+    assert tiny.processor.apply_chat_template(turns) == chatml(CONVERSATION, add_generation_prompt=False)
+
+
+def test_other_language_models_use_their_own_template() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
+    processor = BimbaProcessor(tokenizer, prompt_style="template")
+    assert processor.render(CONVERSATION[:1]) == "[user] <image>What is it?\n"
+
+
+def test_missing_template_is_an_error_with_a_fix() -> None:
+    with pytest.raises(InputError, match="no chat template"):
+        BimbaProcessor(tiny_tokenizer(), prompt_style="template").render(CONVERSATION)
+
+
+def test_placeholder_is_one_token_and_added_once() -> None:
+    tokenizer = tiny_tokenizer()
+    before = len(tokenizer)
+    first = BimbaProcessor(tokenizer)
+    again = BimbaProcessor(first.tokenizer)
+    assert len(again.tokenizer) == before + 1
+    assert tokenizer("<image>", add_special_tokens=False)["input_ids"] == [first.video_token_id]
+    assert "<|im_end|>" in tokenizer.get_vocab()
+    assert first.model_input_names == ["input_ids", "attention_mask", "pixel_values_videos", "num_video_frames"]
+
+
+def test_shorter_prompts_are_padded_where_asked(tiny: VideoQA) -> None:
+    left = tiny.processor(["hi", "hello"])
+    right = tiny.processor(["hi", "hello"], padding_side="right")
+    assert left["attention_mask"].tolist() == [[0, 0, 0, 1, 1], [1] * 5]
+    assert right["attention_mask"].tolist() == [[1, 1, 0, 0, 0], [1] * 5]
