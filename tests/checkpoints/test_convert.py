@@ -35,7 +35,8 @@ def test_converted_folder_holds_the_same_model(golden: Path, tmp_path: Path) -> 
         state = loaded.state_dict()
         assert all(torch.equal(tensor, state[name]) for name, tensor in direct.model.state_dict().items())
     assert json.loads((out / "generation_config.json").read_text())["repetition_penalty"] == 1.05
-    assert loaded.config.tokenizer_size == 1003 and loaded.config.video_token_id == 1003
+    assert loaded.config.tokenizer_size == 1003
+    assert loaded.config.video_token_id == 1003
     assert loaded.language_model.lm_head.weight.shape[0] == 1024, "all embedding rows are kept"
     assert (out.stat().st_mode & 0o777) == 0o755
 
@@ -78,11 +79,12 @@ def test_shards_come_back_as_they_were(golden: Path, tmp_path: Path) -> None:
 
 
 def test_our_folder_is_sharded_when_large(golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder_module, "SHARD_BYTES", 300_000)
+    monkeypatch.setattr(folder_module, "SMALLEST_SHARD", 300_000)
     out = converted(golden, tmp_path / "ours")
     shards = sorted(out.glob("model-*.safetensors"))
-    assert len(shards) > 3 and (out / "model.safetensors.index.json").is_file()
-    assert max(path.stat().st_size for path in shards) < 320_000
+    assert len(shards) > 3
+    assert (out / "model.safetensors.index.json").is_file()
+    assert max(path.stat().st_size for path in shards) < 400_000
     state = BimbaForConditionalGeneration.from_pretrained(out).state_dict()
     assert all(torch.equal(tensor[...], state[name]) for name, tensor in open_folder(out).items())
     assert same_files(golden / "tiny_base", reverse(out, tmp_path / "back").folder / "base")
@@ -96,7 +98,8 @@ def test_changed_weights_are_written_merged_and_said_so(golden: Path, tmp_path: 
     save_file(tensors, out / "model.safetensors", {"format": "pt"})
     result = reverse(out, tmp_path / "back")
     assert result.layout == "released, merged"
-    assert "1 tensors differ" in result.note and "layers.1.self_attn.q_proj" in result.note
+    assert "1 tensors differ" in result.note
+    assert "layers.1.self_attn.q_proj" in result.note
     state = bimba.load(tmp_path / "back", device="cpu").model.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in tensors.items())
 
@@ -106,7 +109,8 @@ def test_model_saved_by_transformers_is_written_in_the_public_layout(golden: Pat
     qa.model.save_pretrained(tmp_path / "saved")
     qa.processor.save_pretrained(tmp_path / "saved")
     result = reverse(tmp_path / "saved", tmp_path / "back")
-    assert result.layout == "released, merged" and result.num_tensors == 98
+    assert result.layout == "released, merged"
+    assert result.num_tensors == 98
     again = bimba.load(tmp_path / "back", device="cpu")
     assert again.model.config.compressor["type"] == "selective_scan"
     state = again.model.state_dict()
@@ -174,7 +178,7 @@ def test_lost_base_tensors_are_named(golden: Path, tmp_path: Path) -> None:
     convert(golden / "tiny_base", tmp_path / "ours")
     layout = tmp_path / "ours" / "released" / "layout.json"
     layout.write_text(json.dumps(json.loads(layout.read_text()) | {"model.gone": "model.safetensors"}))
-    with pytest.raises(CheckpointError, match="model.gone"):
+    with pytest.raises(CheckpointError, match="model\\.gone"):
         reverse(tmp_path / "ours", tmp_path / "back")
     assert not (tmp_path / "back").exists()
 

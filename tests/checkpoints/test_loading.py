@@ -273,7 +273,7 @@ def test_unknown_options_say_what_is_known(golden: Path, options: dict[str, Any]
 def test_quantization_without_its_package_names_the_extra(
     golden: Path, quantization: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"bimba\[gpu\]"):
         bimba.load(golden / "tiny_base", quantization=quantization)
 
@@ -328,7 +328,8 @@ def test_lora_is_merged_in_float32_and_rounded_once() -> None:
     base = torch.randn(6, 4, generator=generator).bfloat16()
     A, B = torch.randn(2, 4, generator=generator), torch.randn(6, 2, generator=generator)
     merged = Merged(InMemory(base), InMemory(A), InMemory(B), 0.25)
-    assert merged.shape == (6, 4) and merged.dtype == torch.bfloat16
+    assert merged.shape == (6, 4)
+    assert merged.dtype == torch.bfloat16
     assert torch.equal(merged[...], (base.double() + 0.25 * B.double() @ A.double()).float().bfloat16())
 
 
@@ -337,4 +338,5 @@ def test_adapters_that_are_not_pairs_are_listed() -> None:
     adapter = {"x.lora_A.weight": InMemory(torch.zeros(2, 4)), "y.bias": InMemory(torch.zeros(2))}
     with pytest.raises(CheckpointError) as caught:
         merge_lora(base, adapter, 1.0, "here")  # type: ignore[arg-type] # a dictionary of one lazy type
-    assert "not LoRA: y.bias" in str(caught.value) and "half of a pair: x.weight" in str(caught.value)
+    assert "not LoRA: y.bias" in str(caught.value)
+    assert "half of a pair: x.weight" in str(caught.value)

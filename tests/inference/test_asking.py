@@ -36,7 +36,8 @@ def test_answer_says_where_it_came_from(tiny: VideoQA, video: Path) -> None:
     assert answer.frame_seconds == pytest.approx([0.0, 1.2, 2.4, 3.6, 4.9])
     assert answer.num_video_tokens == 5 * 12
     assert answer.num_prompt_tokens > answer.num_video_tokens
-    assert len(answer.token_ids) == 6 and answer.finish_reason == "length"
+    assert len(answer.token_ids) == 6
+    assert answer.finish_reason == "length"
     assert answer.text == tiny.processor.tokenizer.decode(answer.token_ids, skip_special_tokens=True)
     stages = {"probe", "prompt", "decode", "pixels", "vision", "project", "compress", "first_token", "generate"}
     assert answer.timings.keys() == stages | {"total"}
@@ -52,7 +53,8 @@ def test_same_question_has_the_same_answer_and_stream(tiny: VideoQA, video: Path
     with pytest.raises(ValueError, match="once the last piece"):
         _ = stream.answer
     assert "".join(stream) == once.text
-    assert isinstance(stream.answer, Answer) and stream.answer.token_ids == once.token_ids
+    assert isinstance(stream.answer, Answer)
+    assert stream.answer.token_ids == once.token_ids
 
 
 def test_prepared_inputs_lead_to_the_asked_answer(tiny: VideoQA, video: Path) -> None:
@@ -107,7 +109,8 @@ def test_progress_is_reported_for_frames_and_vision(video: Path) -> None:
 
 def test_without_a_video_nothing_is_encoded(tiny: VideoQA) -> None:
     answer = tiny.ask(None, "Hello?", max_new_tokens=3)
-    assert answer.num_video_tokens == 0 and answer.frame_seconds == []
+    assert answer.num_video_tokens == 0
+    assert answer.frame_seconds == []
     assert set(tiny.prepare(None, "Hello?")) == {"input_ids", "attention_mask"}
 
 
@@ -145,12 +148,14 @@ def test_conversations_have_several_turns(tiny: VideoQA, video: Path) -> None:
 def test_end_tokens_stop_the_answer(tiny: VideoQA) -> None:
     first = tiny.ask(None, "Hello?", max_new_tokens=4).token_ids[0]
     answer = tiny.ask(None, "Hello?", max_new_tokens=4, eos_token_id=first)
-    assert answer.token_ids == [first] and answer.finish_reason == "stop"
+    assert answer.token_ids == [first]
+    assert answer.finish_reason == "stop"
 
 
 def test_beams_answer_but_do_not_stream(tiny: VideoQA) -> None:
     answer = tiny.ask(None, "Hello?", max_new_tokens=4, num_beams=2)
-    assert answer.token_ids and "first_token" not in answer.timings
+    assert answer.token_ids
+    assert "first_token" not in answer.timings
     with pytest.raises(InputError, match="beam search"):
         tiny.stream(None, "Hello?", num_beams=2)
 
@@ -171,7 +176,8 @@ def test_greedy_unless_asked_otherwise(tiny: VideoQA, options: dict[str, Any], s
     released.update(do_sample=True, temperature=0.7, top_k=20, repetition_penalty=1.05)
     settings = generation_settings(released, 7, options)
     assert settings.do_sample is sampled
-    assert settings.repetition_penalty == 1.05 and settings.max_new_tokens == 7
+    assert settings.repetition_penalty == 1.05
+    assert settings.max_new_tokens == 7
     assert released.do_sample is True, "the checkpoint's own config is left alone"
     assert settings.top_k == (20 if sampled else 50)
 
@@ -245,7 +251,7 @@ def test_too_long_a_question_says_so(video: Path) -> None:
             qa.ask(source, "What? " * 50, num_frames=2, max_new_tokens=20)
 
 
-def test_fewer_frames_than_temporal_pooling_are_refused(tiny: VideoQA, video: Path) -> None:
+def test_fewer_frames_than_temporal_pooling_are_refused(video: Path) -> None:
     qa = VideoQA(*tiny_model(seed=0))
     qa.processor.temporal_pooling = 4
     with pytest.raises(BimbaError, match="2 frames are fewer than the 4"):

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SHARED
 from safetensors.torch import load_file
 from torch import Tensor
 
 import bimba
 from bimba.inference.clip import ClipFile
 from bimba.text.prompts import time_strings
+from conftest import SHARED
 
 DESCRIBE = "Please describe this video in detail."
 MULTIPLE_CHOICE = (

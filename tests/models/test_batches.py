@@ -193,7 +193,8 @@ def test_videos_without_a_cache_are_refused(tiny: VideoQA) -> None:
 
 def test_ids_beyond_the_tokenizer_and_the_placeholder_are_never_generated(tiny: VideoQA) -> None:
     model, processor = tiny.model, tiny.processor
-    assert model.config.tokenizer_size == 259 and processor.video_token_id == 259
+    assert model.config.tokenizer_size == 259
+    assert processor.video_token_id == 259
     batch = processor(["<image>hi"], pixel_values_videos=two_videos()[:1])
     with torch.no_grad():
         favoured = model.language_model.lm_head.weight

@@ -122,7 +122,9 @@ def test_fresh_model_has_mambas_initial_values_through_transformers_too() -> Non
             assert torch.equal(tensor, torch.arange(1, 17).log().expand_as(tensor))
         if name.endswith("dt_bias"):
             steps = torch.nn.functional.softplus(tensor)
-            assert steps.min() > 0.99e-4 and steps.max() < 0.101 and steps.std() > 0.005
+            assert steps.min() > 0.99e-4
+            assert steps.max() < 0.101
+            assert steps.std() > 0.005
         if name.endswith("scan.D"):
             assert tensor.eq(1).all()
         if name == "compressor.layers.0.mixer.out_proj.weight":
@@ -137,7 +139,8 @@ def test_tied_embeddings_stay_tied(tmp_path: Path) -> None:
     model = BimbaForConditionalGeneration(config)
     model.save_pretrained(tmp_path)
     again, report = BimbaForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
-    assert not report["missing_keys"] and not report["unexpected_keys"]
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
     assert again.get_output_embeddings().weight is again.get_input_embeddings().weight
 
 

@@ -58,5 +58,8 @@ def test_gradients_reach_videos_and_text() -> None:
     table = TABLE.clone().requires_grad_()
     ids = torch.tensor([[1, PLACEHOLDER, PLACEHOLDER, 2]])
     splice_videos(ids, [video], PLACEHOLDER, lambda token: table[token]).sum().backward()
-    assert video.grad is not None and torch.equal(video.grad, torch.ones_like(video))
-    assert table.grad is not None and table.grad[[1, 2]].eq(1).all() and table.grad[0].eq(0).all()
+    assert video.grad is not None
+    assert torch.equal(video.grad, torch.ones_like(video))
+    assert table.grad is not None
+    assert table.grad[[1, 2]].eq(1).all()
+    assert table.grad[0].eq(0).all()

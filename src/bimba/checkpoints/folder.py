@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from bimba.checkpoints.tensors import INDEX_NAME, SINGLE_NAME, LazyTensor, num_bytes, shards
 from bimba.errors import CheckpointError
 
-SHARD_BYTES = 1_000_000_000
-"""A shard is the most that lies in memory while a folder is written."""
+SMALLEST_SHARD, LARGEST_SHARD = 64_000_000, 2_000_000_000
+"""Bounds of a shard in bytes: while a folder is written, no more than a shard (and its copy as bytes) is in memory."""
 
 WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 
@@ -63,7 +63,7 @@ def write_tensors(
     Args:
         folder: where to.
         tensors: by name.
-        layout: file of each tensor; shards of about 1 GB with an index if not given.
+        layout: file of each tensor; if not given, shards of a quarter of the model, 2 GB at most, with an index.
         on_tensors: told of the progress.
     """
     total = sum(map(num_bytes, tensors.values()))
@@ -86,7 +86,8 @@ def _grouped(tensors: Mapping[str, LazyTensor], layout: Mapping[str, str] | None
         for key, tensor in tensors.items():
             files.setdefault(layout[key], {})[key] = tensor
         return files
-    groups = list(shards(tensors, SHARD_BYTES))
+    total = sum(map(num_bytes, tensors.values()))
+    groups = list(shards(tensors, min(max(total // 4, SMALLEST_SHARD), LARGEST_SHARD)))
     if len(groups) == 1:
         return {SINGLE_NAME: groups[0]}
     return {f"model-{index:05d}-of-{len(groups):05d}.safetensors": group for index, group in enumerate(groups, start=1)}
