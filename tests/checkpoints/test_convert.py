@@ -2,6 +2,7 @@
 
 import filecmp
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -22,6 +23,12 @@ def converted(golden: Path, place: Path, adapter: str = "tiny_lora") -> Path:
     return place
 
 
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 def same_files(left: Path, right: Path) -> bool:
     names = sorted(path.name for path in left.iterdir())
     assert names == sorted(path.name for path in right.iterdir())
@@ -38,7 +45,8 @@ def test_converted_folder_holds_the_same_model(golden: Path, tmp_path: Path) -> 
     assert loaded.config.tokenizer_size == 1003
     assert loaded.config.video_token_id == 1003
     assert loaded.language_model.lm_head.weight.shape[0] == 1024, "all embedding rows are kept"
-    assert (out.stat().st_mode & 0o777) == 0o755
+    assert (out.stat().st_mode & 0o777) == 0o777 & ~umask()
+    assert {path.stat().st_mode & 0o777 for path in out.rglob("*") if path.is_file()} == {0o666 & ~umask()}
 
 
 @pytest.mark.parametrize("adapter", ["tiny_lora", "tiny_lora_all_linear", "tiny_lora_safetensors"])

@@ -291,6 +291,19 @@ def test_our_own_damaged_folder_is_refused_with_a_list(golden: Path, tmp_path: P
     refused(ours, "missing image_newline", "unknown other.weight")
 
 
+def test_damaged_weights_of_ours_are_named(golden: Path, tmp_path: Path) -> None:
+    from bimba.checkpoints.convert import convert
+
+    ours = convert(golden / "tiny_base", tmp_path / "ours").folder
+    (ours / "model.safetensors").write_bytes((ours / "model.safetensors").read_bytes()[:5000])
+    refused(ours, "model.safetensors is not a whole safetensors file")
+
+
+def test_folder_that_is_no_model_is_not_filled(tmp_path: Path) -> None:
+    message = refused(tmp_path, "lacks config.json", "--local-dir DIR")
+    assert f"--local-dir {tmp_path}" not in message
+
+
 def test_folder_of_another_model_is_refused(golden: Path, tmp_path: Path) -> None:
     shutil.copytree(golden / "tiny_base", tmp_path / "other")
     edit_json(tmp_path / "other" / "config.json", model_type="qwen2")

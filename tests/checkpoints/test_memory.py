@@ -102,4 +102,3 @@ def test_peak_memory_stays_below_the_bar(job: str, golden: Path, pair: Path, tmp
     assert weights > 200e6
     growth = int(done.stdout.split()[-1])
     assert growth < MOST * weights, f"{job}: {growth / weights:.2f} x the size of the weights"
-    print(f"{job}: {growth / weights:.2f} x the size of the weights")

@@ -123,11 +123,15 @@ def test_images_and_bare_frames_get_no_time_sentence(tiny: VideoQA, tmp_path: Pa
         assert text.count("<image>") == count * 12
 
 
-def test_fps_takes_one_frame_a_second_where_that_fits(tiny: VideoQA, video: Path) -> None:
+def test_fps_takes_one_frame_a_second_where_that_fits(
+    tiny: VideoQA, video: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     fitting = tiny.ask(video, "What?", num_frames=8, sampling="fps", max_new_tokens=1)
     assert fitting.frame_seconds == pytest.approx([0, 1, 2, 3, 4])
+    assert not caplog.records
     too_many = tiny.ask(video, "What?", num_frames=4, sampling="fps", max_new_tokens=1)
     assert len(too_many.frame_seconds) == 4
+    assert "chosen uniformly over 5 seconds" in caplog.text
 
 
 def test_conversations_have_several_turns(tiny: VideoQA, video: Path) -> None:

@@ -20,7 +20,7 @@ def test_make_writes_videos_and_suggests_what_to_ask(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     question = read_needles(out).videos[0].questions[0].question
     assert f"2 videos written to {out}\n" in result.stdout
-    assert f"next: bimba ask '{out / 'video_00000.mp4'}' '{question}'" in result.stdout
+    assert f"next: bimba ask '{out / 'video_00000.mp4'}' '{question}' --model MODEL" in result.stdout
 
 
 def test_json_is_one_object_on_stdout(tmp_path: Path) -> None:

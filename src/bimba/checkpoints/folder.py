@@ -41,7 +41,7 @@ def new_folder(place: Path) -> Iterator[Path]:
         raise CheckpointError(f"{place} cannot be written: {error}.", fix="name a folder you may write to.") from error
     try:
         yield temporary
-        temporary.chmod(0o755)  # mkdtemp hides its folders from everybody else
+        _make_readable(temporary)
         os.replace(temporary, place)  # noqa: PTH105 - replaces an empty folder, which Path.rename may not
     except OSError as error:
         raise CheckpointError(
@@ -49,6 +49,14 @@ def new_folder(place: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _make_readable(folder: Path) -> None:
+    """Give files and folders the usual rights; mkdtemp and safetensors make theirs for the owner alone."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
 
 
 def write_tensors(

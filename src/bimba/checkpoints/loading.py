@@ -13,7 +13,7 @@ from transformers import AutoProcessor
 
 from bimba.checkpoints.released import MOST_LISTED, open_released
 from bimba.checkpoints.source import Source, find_source
-from bimba.checkpoints.tensors import read_json
+from bimba.checkpoints.tensors import open_folder, read_json
 from bimba.errors import CheckpointError, InputError
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
@@ -90,6 +90,7 @@ def _load_ours(
         raise CheckpointError(
             f"{source.folder} is a {model_type!r} model.", fix="pass a BIMBA model or a released base."
         )
+    open_folder(source.folder)  # damaged files are named before transformers stumbles over them
     config = _overridden(BimbaConfig.from_pretrained(source.folder), options.config_overrides)
     try:
         loaded: Any = BimbaForConditionalGeneration.from_pretrained(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from bimba.checkpoints.released_config import is_released
-from bimba.checkpoints.tensors import read_json, weight_files
+from bimba.checkpoints.tensors import INDEX_NAME, read_json, weight_files
 from bimba.errors import CheckpointError
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -133,7 +133,11 @@ def _check_base_files(folder: Path) -> None:
 
 
 def _refuse_missing(folder: Path, missing: list[str], command: str) -> None:
-    if missing:
-        raise CheckpointError(
-            f"the model folder {folder} lacks {', '.join(missing)}.", fix=f"{command} --local-dir {folder}"
-        )
+    if not missing:
+        return
+    # Only a folder that holds part of a model is the place to complete it.
+    is_part = any((folder / name).is_file() for name in ("config.json", ADAPTER_CONFIG, INDEX_NAME))
+    raise CheckpointError(
+        f"the model folder {folder} lacks {', '.join(missing)}.",
+        fix=f"{command} --local-dir {folder if is_part else 'DIR'}{'' if is_part else ', then name that DIR'}",
+    )

@@ -53,7 +53,7 @@ def main() -> None:
     """Entry point of `bimba`: errors that the user can fix are printed without a traceback, with exit code 2."""
     debug = DEBUG in sys.argv[1:]
     arguments = [word for word in sys.argv[1:] if word != DEBUG]
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         app(arguments)
     except BimbaError as error:

@@ -36,7 +36,7 @@ def ask(
     ] = None,
     frames: Annotated[int, typer.Option(help="At most so many frames are looked at.")] = 64,
     sampling: Annotated[
-        Sampling, typer.Option(help="uniform, or fps: one frame a second if that is at most --frames.")
+        Sampling, typer.Option(help="uniform, or fps: one frame a second; uniform still if that is more than --frames.")
     ] = Sampling.uniform,
     time_sentence: Annotated[
         bool, typer.Option("--time-sentence/--no-time-sentence", help="Tell the model when the frames are.")
@@ -52,9 +52,9 @@ def ask(
     attn_implementation: Annotated[
         str | None, typer.Option(help="sdpa, eager, flash_attention_2, ... as transformers names them.")
     ] = None,
-    quantization: Annotated[str | None, typer.Option(help="4bit or 8bit (GPU; pip install 'bimba[gpu]').")] = None,
+    quantization: Annotated[str | None, typer.Option(help="4bit or 8bit (needs a GPU and the extra gpu).")] = None,
     temporal_pooling: Annotated[
-        int | None, typer.Option(help="Average so many frames into one: fewer tokens of the video.")
+        int | None, typer.Option(help="Average so many frames into one: fewer tokens of the video.", min=1)
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars; only the answer.")] = False,

@@ -114,4 +114,4 @@ def _print_text(run: "NeedleRun") -> None:
     print(f"{run.num_written} {noun} written to {run.folder}{skipped}")
     print(f"{sum(len(video.questions) for video in videos)} questions in {run.folder / 'needles.json'}")
     path, question = run.folder / videos[0].file, videos[0].questions[0].question
-    print(f"next: bimba ask {shlex.quote(str(path))} {shlex.quote(question)}")
+    print(f"next: bimba ask {shlex.quote(str(path))} {shlex.quote(question)} --model MODEL")

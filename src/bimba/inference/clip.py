@@ -3,6 +3,7 @@
 Shapes: T chosen frames, H x W of a frame.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ import torch
 from bimba.errors import InputError
 from bimba.video.decode import iter_frames
 from bimba.video.probe import probe
-from bimba.video.sampling import choose_frames
+from bimba.video.sampling import choose_frames, every_nth
+
+logger = logging.getLogger(__name__)
 
 Video = str | Path | np.ndarray | torch.Tensor
 """A file (video or image), or frames that are chosen already, uint8 [T, H, W, 3]."""
@@ -57,6 +60,12 @@ class ClipFile:
         """Choose frames: "uniform" or "fps" (one a second, if they fit)."""
         info = self._info
         choice = choose_frames(info.num_frames, info.average_fps, num_frames, sampling=sampling)
+        if sampling == "fps" and len(every_nth(info.num_frames, info.average_fps, fps=1.0)) > num_frames:
+            logger.warning(
+                "one frame a second is more than %d frames; they are chosen uniformly over %.0f seconds.",
+                num_frames,
+                info.duration_seconds,
+            )
         seconds = tuple(float(info.frame_seconds[index]) for index in choice.indices)
         return Clip(
             num_frames=len(choice.indices),

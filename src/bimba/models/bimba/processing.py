@@ -116,8 +116,8 @@ class BimbaProcessor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
         if num_frames < self.temporal_pooling:
             raise InputError(
                 f"{num_frames} frames are fewer than the {self.temporal_pooling} that temporal pooling averages.",
-                fix=f"take at least {self.temporal_pooling} frames (--frames), or load the model with "
-                "config_overrides={'temporal_pooling': 1}.",
+                fix=f"take at least {self.temporal_pooling} frames (--frames), or load the model with a smaller one "
+                "(--temporal-pooling 1, config_overrides={'temporal_pooling': 1}).",
             )
         side, pool = self.patches_per_side, (self.temporal_pooling, self.spatial_pooling, self.spatial_pooling)
         grid = pooled_shape(num_frames, side, side, pool, self.pool_mode)  # type: ignore[arg-type]

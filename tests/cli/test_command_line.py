@@ -1,0 +1,293 @@
+"""The command line as users meet it: help without torch, streamed answers, JSON, clear errors with exit code 2."""
+
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from bimba.cli import app
+from bimba.inference import VideoQA
+from bimba.needles import make_needles
+
+BIMBA = Path(sys.executable).with_name("bimba")
+COMMANDS = {"ask", "convert", "demo", "needles"}
+
+
+def bimba(
+    *words: object, cwd: Path | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the installed command as a user would."""
+    environment = {**os.environ, "COLUMNS": "100", "TERM": "dumb", **(env or {})}
+    environment.pop("BIMBA_MODEL", None) if env is None else None
+    return subprocess.run(
+        [BIMBA, *map(str, words)], capture_output=True, text=True, check=False, timeout=120, cwd=cwd, env=environment
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """A clear error: exit code 2, what is wrong, what to do, no traceback, nothing on stdout."""
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert "\n  fix: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    for word in words:
+        assert word in done.stderr, done.stderr
+
+
+@pytest.fixture(scope="module")
+def model(tiny: VideoQA, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("cli") / "model"
+    tiny.model.save_pretrained(place)
+    tiny.processor.save_pretrained(place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli-video")
+    run = make_needles(folder, seconds=4.0, size="96x64", fps=10, needles=1, needle_seconds=1.0)
+    return folder / run.manifest.videos[0].file
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    assert {command.name or command.callback.__name__ for command in app.registered_commands if command.callback} | {
+        group.name for group in app.registered_groups
+    } == COMMANDS
+    for words in (["ask"], ["convert"], ["demo"], ["needles", "make"]):
+        done = bimba(*words, "--help")
+        assert done.returncode == 0
+        assert re.search(r"Example: bimba " + words[0], done.stdout), done.stdout
+
+
+def test_help_imports_no_torch() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from bimba.cli import app;"
+        "out = CliRunner().invoke(app, ['--help']);"
+        "print(out.exit_code, [name for name in ('torch', 'transformers', 'numpy', 'av') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0 []"
+
+
+def test_version_is_printed() -> None:
+    from bimba import __version__
+
+    assert bimba("--version").stdout == f"bimba {__version__}\n"
+
+
+def test_real_file_is_answered_in_another_folder(shared_videos: Path, golden: Path, tmp_path: Path) -> None:
+    for path in sorted(shared_videos.glob("*.mp4")):
+        done = bimba(
+            "ask", path, "What happens?", "--model", golden / "tiny_lora", "--frames", 8, "--max-new-tokens", 5,
+            cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout.strip()) > 0
+        assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_answer_of_the_golden_pair_is_the_golden_one(example_video: Path, golden: Path) -> None:
+    done = bimba(
+        "ask", example_video, "Please describe this video in detail.", "--model", golden / "tiny_lora",
+        "--base", golden / "tiny_base", "--frames", 8, "--max-new-tokens", 24, "--json", "--dtype", "float32",
+    )  # fmt: skip
+    expected = json.loads((golden / "e2e.json").read_text())["lora_8"]["greedy"]["as_loaded_generation_config"]
+    record = json.loads(done.stdout)
+    assert record["token_ids"] == expected["ids"]
+    assert record["text"] == expected["text"]
+
+
+def test_json_is_one_object_with_everything(model: Path, video: Path) -> None:
+    done = bimba("ask", video, "What?", "--model", model, "--frames", 4, "--max-new-tokens", 3, "--json")
+    record = json.loads(done.stdout)
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
+    assert record["num_video_tokens"] == 48
+    assert record["frame_seconds"] == pytest.approx([0, 1.3, 2.6, 3.9])
+    assert len(record["token_ids"]) == 3
+    assert {"load", "decode", "vision", "compress", "first_token", "generate", "total"} <= record["timings"].keys()
+    assert record["question"] == "What?"
+
+
+def test_plain_answer_is_all_of_stdout(model: Path, video: Path) -> None:
+    words = ("ask", video, "What?", "--model", model, "--frames", 4, "--max-new-tokens", 6)
+    plain, record = bimba(*words, "--quiet"), json.loads(bimba(*words, "--json").stdout)
+    assert plain.stdout == record["text"] + "\n"
+    assert plain.stderr == ""
+
+
+def test_options_reach_the_model(model: Path, video: Path) -> None:
+    words = ("ask", video, "What?", "--model", model, "--frames", 8, "--max-new-tokens", 8, "--json")
+    pooled = json.loads(bimba(*words, "--temporal-pooling", 4).stdout)
+    assert pooled["num_video_tokens"] == 24
+    silent = json.loads(bimba(*words, "--no-time-sentence").stdout)
+    assert silent["num_prompt_tokens"] < json.loads(bimba(*words).stdout)["num_prompt_tokens"] - 50
+    by_second = json.loads(bimba(*words, "--sampling", "fps").stdout)
+    assert by_second["frame_seconds"] == pytest.approx([0, 1, 2, 3])
+    sampled = [
+        json.loads(bimba(*words, "--temperature", 5, "--top-p", 0.99, "--seed", seed).stdout)["token_ids"]
+        for seed in (1, 1, 2)
+    ]
+    assert sampled[0] == sampled[1] != sampled[2]
+
+
+def test_model_may_come_from_the_environment(model: Path, video: Path) -> None:
+    done = bimba("ask", video, "What?", "--frames", 2, "--max-new-tokens", 2, env={"BIMBA_MODEL": str(model)})
+    assert done.returncode == 0, done.stderr
+
+
+def test_unnamed_model_is_refused_with_names(video: Path) -> None:
+    refused(bimba("ask", video, "What?"), "no model is named", "BIMBA_MODEL", "mmiemon/BIMBA-LLaVA-Qwen2-7B")
+
+
+def audio_only(path: Path) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype=np.float32), format="fltp", layout="mono")
+        frame.rate = 16000
+        container.mux([*stream.encode(frame), *stream.encode()])
+    return path
+
+
+def test_files_that_are_no_videos_are_refused(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("not a video\n" * 100)
+    (tmp_path / "empty.mp4").touch()
+    cases = {
+        tmp_path / "nowhere.mp4": "does not exist",
+        tmp_path / "text.mp4": "text.mp4",
+        tmp_path / "empty.mp4": "empty",
+        audio_only(tmp_path / "audio.mp4"): "no video",
+        tmp_path: "folder",
+    }
+    for path, words in cases.items():
+        refused(bimba("ask", path, "What?", "--model", model), words)
+
+
+def test_bad_arguments_are_refused_before_the_model_is_read(video: Path) -> None:
+    nowhere = ("--model", "no/such-model")
+    refused(bimba("ask", video, "What?", "--frames", 0, *nowhere), "--frames is 0")
+    refused(bimba("ask", video, "  ", *nowhere), "question is empty")
+    refused(bimba("ask", video, "What?", "--max-new-tokens", 0, *nowhere), "--max-new-tokens is 0")
+
+
+def test_bad_models_are_refused(model: Path, video: Path, golden: Path, tmp_path: Path) -> None:
+    refused(bimba("ask", video, "What?", "--model", "nowhere"), "neither a folder nor a hub id")
+    shutil.copytree(golden / "tiny_lora", tmp_path / "alone")
+    refused(bimba("ask", video, "What?", "--model", tmp_path / "alone"), "tiny_base", "--base")
+    (tmp_path / "empty").mkdir()
+    refused(bimba("ask", video, "What?", "--model", tmp_path / "empty"), "lacks config.json", "hf download")
+    refused(bimba("ask", video, "What?", "--model", model, "--dtype", "int3"), "dtype 'int3'")
+    refused(
+        bimba("ask", video, "What?", "--model", model, "--temporal-pooling", 4, "--frames", 2), "2 frames are fewer"
+    )
+
+
+def test_too_many_tokens_say_how_many_frames_fit(video: Path, model: Path, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "short")
+    config = json.loads((tmp_path / "short" / "config.json").read_text())
+    config["text_config"]["max_position_embeddings"] = 700
+    (tmp_path / "short" / "config.json").write_text(json.dumps(config))
+    done = bimba("ask", video, "What?", "--model", tmp_path / "short", "--frames", 40, "--max-new-tokens", 10)
+    refused(done, "reads 700 at most", "--frames ")
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    done = bimba("ask", tmp_path / "no.mp4", "What?", "--model", "x", "--debug")
+    assert "Traceback" in done.stderr
+    assert "VideoError" in done.stderr
+
+
+def test_unknown_options_are_refused_by_name(video: Path) -> None:
+    done = bimba("ask", video, "What?", "--modle", "x")
+    assert done.returncode == 2
+    assert "--modle" in done.stderr
+
+
+def test_convert_and_back(golden: Path, tmp_path: Path) -> None:
+    done = bimba("convert", golden / "tiny_lora", tmp_path / "ours", "--base", golden / "tiny_base")
+    assert done.returncode == 0, done.stderr
+    assert "101 tensors" in done.stdout
+    assert "next: bimba ask" in done.stdout
+    back = json.loads(bimba("convert", "--reverse", tmp_path / "ours", tmp_path / "back", "--json").stdout)
+    assert back["layout"] == "released pair"
+    before, after = (load_file(place / "model.safetensors") for place in (golden / "tiny_base", tmp_path / "back/base"))
+    assert before.keys() == after.keys()
+    assert all(bool((before[name] == after[name]).all()) for name in before)
+    assert bimba("convert", golden / "tiny_base", tmp_path / "base", "--quiet").stdout == ""
+
+
+def test_convert_refuses_and_leaves_nothing(golden: Path, tmp_path: Path) -> None:
+    shutil.copytree(golden / "tiny_lora", tmp_path / "alone")
+    out = tmp_path / "out"
+    refused(bimba("convert", tmp_path / "alone", out), "tiny_base")
+    refused(bimba("convert", "--reverse", golden / "tiny_base", out), "not in our layout")
+    refused(bimba("convert", "--reverse", golden / "tiny_base", out, "--base", golden / "tiny_base"), "takes no --base")
+    (tmp_path / "alone" / "adapter_model.bin").write_bytes(b"PK\x03\x04 not a checkpoint")
+    refused(bimba("convert", tmp_path / "alone", out, "--base", golden / "tiny_base"), "is refused")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone"]
+    refused(bimba("convert", golden / "tiny_lora", tmp_path / "alone"), "exists already")
+
+
+def test_demo_runs_and_says_that_its_words_mean_nothing(tmp_path: Path) -> None:
+    done = bimba("demo", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "mean nothing yet" in done.stdout
+    assert (tmp_path / "bimba-demo" / "video_00000.mp4").is_file()
+    again = bimba("demo", cwd=tmp_path)
+    kept = [line for line in done.stdout.splitlines() if not line.startswith("looked at")]
+    assert [line for line in again.stdout.splitlines() if not line.startswith("looked at")] == kept
+
+
+def test_progress_bars_are_shown_on_a_terminal(model: Path, video: Path) -> None:
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [BIMBA, "ask", video, "What?", "--model", model, "--frames", "4", "--max-new-tokens", "3"],
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"},
+    )
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(controller, 4096)
+        except OSError:  # the terminal is gone when the command has ended
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(controller)
+    answer, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert answer.strip()
+    assert b"reading frames" in shown
+    assert b"looking at frames" in shown
+
+
+def test_ctrl_c_ends_cleanly(model: Path, video: Path) -> None:
+    process = subprocess.Popen(
+        [BIMBA, "ask", video, "What?", "--model", model, "--frames", "2", "--max-new-tokens", "30000",
+         "--temperature", "3"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.read(1)
+    process.send_signal(signal.SIGINT)
+    start = time.monotonic()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert time.monotonic() > start
