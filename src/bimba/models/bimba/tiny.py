@@ -12,6 +12,9 @@ from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
 
+SPACE = "\u0120"
+"""How a byte-level vocabulary writes a space."""
+
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 
 
@@ -62,6 +65,12 @@ def tiny_model(seed: int = 0) -> tuple[BimbaForConditionalGeneration, BimbaProce
         for name, parameter in model.named_parameters():
             if name.endswith("out_proj.weight") and name.startswith("compressor."):
                 torch.nn.init.normal_(parameter, std=0.02)  # a compressor that does something
+    # Bytes that no terminal can show are left out, and no letter is said all the time.
+    vocabulary = tokenizer.get_vocab()
+    model.generation_config.suppress_tokens = sorted(
+        index for token, index in vocabulary.items() if len(token) == 1 and not token.isascii() and token != SPACE
+    )
+    model.generation_config.repetition_penalty = 1.3
     ends = [tokenizer.convert_tokens_to_ids(token) for token in (TURN_END, END_OF_TEXT)]
     model.generation_config.eos_token_id = ends
     model.generation_config.pad_token_id = ends[1]

@@ -1,0 +1,1 @@
+"""Timings of bimba; `python -m benchmarks` runs them and writes a dated report."""

@@ -1,0 +1,76 @@
+"""The wheel as users get it: built, installed with its core dependencies alone, used from another folder.
+
+Run by `make wheel`; not a pytest module, because it makes a virtual environment of its own.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import venv
+import zipfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SAVE_TINY_MODEL = """
+import sys, bimba, pathlib
+from bimba.models.bimba.tiny import tiny_model
+assert pathlib.Path(bimba.__file__).is_relative_to(sys.prefix), bimba.__file__
+for part in tiny_model(seed=0):
+    part.save_pretrained("tiny")
+"""
+MISSING_EXTRAS = ("peft", "accelerate", "triton", "gradio")
+
+
+def run(*command: object, cwd: Path) -> str:
+    """Run a command, show it, and return what it printed; stop if it fails."""
+    print("$", *(str(word).replace(str(cwd), ".") for word in command), flush=True)
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "BIMBA_MODEL")}
+    done = subprocess.run([str(word) for word in command], cwd=cwd, text=True, stdout=subprocess.PIPE, env=environment)
+    if done.returncode != 0:
+        sys.exit(f"failed with exit code {done.returncode}:\n{done.stdout}")
+    return done.stdout
+
+
+def check_wheel(wheel: Path) -> None:
+    """The package, its types and its metadata are in it, and nothing else is."""
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert tops == {"bimba", next(top for top in tops if top.endswith(".dist-info"))}, tops
+    assert "bimba/py.typed" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def main() -> None:
+    """Build, install, use."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        run(sys.executable, "-m", "build", "--wheel", "--outdir", place / "dist", REPOSITORY, cwd=place)
+        (wheel,) = (place / "dist").glob("*.whl")
+        check_wheel(wheel)
+        venv.create(place / "venv", with_pip=True)
+        binaries = place / "venv" / ("Scripts" if os.name == "nt" else "bin")
+        pip = (binaries / "python", "-m", "pip", "install", "--quiet", "-c", REPOSITORY / "constraints.txt")
+        run(*pip, "torch", cwd=place)
+        run(*pip, wheel, cwd=place)
+        listed = run(binaries / "python", "-m", "pip", "list", "--format=freeze", cwd=place)
+        present = {line.split("==")[0].lower() for line in listed.splitlines()}
+        assert not present & set(MISSING_EXTRAS), "the core install stays lean"
+        bimba = binaries / "bimba"
+        print(run(bimba, "--version", cwd=place), end="")
+        run(binaries / "python", "-c", SAVE_TINY_MODEL, cwd=place)
+        made = json.loads(run(bimba, "needles", "make", "--out", "videos", "--seconds", "20", "--json", cwd=place))
+        words = (bimba, "ask", made["videos"][0], "What appears?", "--model", "tiny", "--frames", "8")
+        answer = json.loads(run(*words, "--max-new-tokens", "8", "--json", cwd=place))
+        assert answer["num_video_tokens"] == 96
+        assert len(answer["token_ids"]) == 8
+        print(run(bimba, "demo", cwd=place))
+        print(run(bimba, "convert", "--reverse", "tiny", "released", cwd=place))
+        again = json.loads(run(*words[:5], "released", *words[6:], "--max-new-tokens", "8", "--json", cwd=place))
+        assert again["token_ids"] == answer["token_ids"], "the released layout holds the same model"
+    print("the installed wheel works")
+
+
+if __name__ == "__main__":
+    main()
