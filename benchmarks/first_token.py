@@ -29,8 +29,10 @@ def report() -> str:
         video = run.folder / run.manifest.videos[0].file
         columns = {count: measure(qa, video, count) for count in NUM_FRAMES}
     lines = [
-        f"## Time to the first token (tiny model, 60 s of 448 x 336 at 25 a second, median of {RUNS} runs, "
-        f"{torch.get_num_threads()} threads)",
+        (
+            f"## Time to the first token (tiny model, 60 s of 448 x 336 at 25 a second, median of {RUNS} runs, "
+            f"{torch.get_num_threads()} threads)"
+        ),
         "",
         "| stage | " + " | ".join(f"{count} frames: s | share" for count in NUM_FRAMES) + " |",
         "| --- |" + " --- | --- |" * len(NUM_FRAMES),

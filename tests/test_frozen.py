@@ -33,7 +33,7 @@ def parameters(function: Any) -> str:
         if parameter.kind is parameter.KEYWORD_ONLY and not starred:
             words.append("*")
             starred = True
-        text = {parameter.VAR_KEYWORD: "**", parameter.VAR_POSITIONAL: "*"}.get(parameter.kind, "") + parameter.name
+        text = ("**" if parameter.kind is parameter.VAR_KEYWORD else "") + parameter.name
         words.append(text if parameter.default is parameter.empty else f"{text}={parameter.default!r}")
     return ", ".join(words)
 

@@ -79,7 +79,7 @@ def test_stream_can_be_left_early(video: Path) -> None:
         time.sleep(0.001)
         return forward(*args, **kwargs)
 
-    qa.model.language_model.forward = counted  # type: ignore[method-assign]
+    qa.model.language_model.forward = counted
     stream = qa.stream(video, "What?", num_frames=2, max_new_tokens=5000, do_sample=True, temperature=3.0)
     next(stream)
     stream.close()

@@ -66,7 +66,8 @@ def model_of(vision: dict[str, Any], text: dict[str, Any], **settings: Any) -> V
     config = BimbaConfig(vision_config=vision, text_config=text, **settings)
     processor = BimbaProcessor.from_config(config, tiny_tokenizer())
     torch.manual_seed(0)
-    model = BimbaForConditionalGeneration(config).eval()
+    model = BimbaForConditionalGeneration(config)
+    model.eval()  # type: ignore[no-untyped-call]
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
@@ -177,9 +178,12 @@ def test_beams_and_several_answers_share_one_encoding(tiny: VideoQA, monkeypatch
     batch = tiny.processor(PROMPTS, pixel_values_videos=two_videos())
     calls: list[int] = []
     original = tiny.model.get_vision_features
-    monkeypatch.setattr(
-        tiny.model, "get_vision_features", lambda pixels, **k: calls.append(len(pixels)) or original(pixels, **k)
-    )
+
+    def counted(pixels: Tensor) -> Tensor:
+        calls.append(len(pixels))
+        return original(pixels)
+
+    monkeypatch.setattr(tiny.model, "get_vision_features", counted)
     output = tiny.model.generate(**batch, num_beams=3, num_return_sequences=2, max_new_tokens=4, do_sample=False)
     assert output.shape[0] == 4
     assert calls == [8]

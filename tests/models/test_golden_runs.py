@@ -66,7 +66,7 @@ def collapsed(ids: list[int], placeholder: int) -> list[int]:
     return kept
 
 
-def inputs_of(run: GoldenRun, qa: VideoQA, golden: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def inputs_of(run: GoldenRun, qa: VideoQA, golden: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
     if run.prompt is None or run.pixels is None:
         return {"input_ids": tensors["text_only.input_ids"]}
     prompt = json.loads((golden / "prompts.json").read_text())[run.prompt]["prompt"]

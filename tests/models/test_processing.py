@@ -1,5 +1,7 @@
 """The processor's prompts: ChatML as released, the tokenizer's own template for other language models."""
 
+from typing import Any
+
 import pytest
 
 from bimba.errors import InputError
@@ -16,7 +18,7 @@ CONVERSATION = [
 
 
 def test_chat_template_of_transformers_is_the_released_chatml(tiny: VideoQA) -> None:
-    turns = [
+    turns: Any = [
         {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": "What is it?"}]},
         {"role": "assistant", "content": "A cat."},
         {"role": "user", "content": [{"type": "text", "text": "What colour?"}]},
