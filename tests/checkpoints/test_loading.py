@@ -198,6 +198,16 @@ def test_hub_ids_that_cannot_be_fetched_say_how_to() -> None:
     assert "could not be fetched" in str(caught.value)
 
 
+def test_hub_ids_are_fetched_for_the_adapter_and_the_base_it_names(
+    golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = shutil.copytree(golden / "tiny_lora", tmp_path / "cache" / "adapter")
+    edit_json(adapter / "adapter_config.json", base_model_name_or_path="lmms-lab/LLaVA-Video-7B-Qwen2")
+    hub = {"mmiemon/BIMBA-LLaVA-Qwen2-7B": adapter, "lmms-lab/LLaVA-Video-7B-Qwen2": golden / "tiny_base"}
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name: str(hub[name]))
+    assert find_source("mmiemon/BIMBA-LLaVA-Qwen2-7B") == Source("released", golden / "tiny_base", adapter)
+
+
 def test_file_instead_of_a_folder_is_refused(pair: Path) -> None:
     refused(pair / "tiny_base" / "config.json", "is a file", "the folder that holds it")
 

@@ -12,6 +12,8 @@ from torch import Tensor
 
 import bimba
 from bimba.inference import VideoQA
+from bimba.text.labels import expand_placeholders, training_ids_and_labels
+from bimba.text.prompts import Message
 
 LOGITS_BAR = 1e-3
 PLACEHOLDER = -200
@@ -147,3 +149,32 @@ def test_lora_changes_the_answer(golden: Path, tensors: dict[str, Tensor]) -> No
         with_adapter = pair.model(**inputs_of(RUNS[0], pair, golden, tensors)).logits
         without = base.model(**inputs_of(RUNS[0], base, golden, tensors)).logits
     assert (with_adapter - without).abs().max() > 1.0
+
+
+@pytest.mark.parametrize(("folder", "state"), [("tiny_lora", "trained"), ("tiny_base", "zero_init")])
+def test_training_loss_is_that_of_the_public_code(
+    folder: str, state: str, golden: Path, tensors: dict[str, Tensor]
+) -> None:
+    """A conversation of two turns; the untrained adapter is a zero change, so the base alone stands for it."""
+    qa = load_run(GoldenRun(state, folder), golden)
+    sample = json.loads((golden / "train_step.json").read_text())
+    turns = sample["sample"][0]["conversations"]
+    first = Message("user", sample["first_message_after_one_fetch"])
+    rest = [Message("user" if turn["from"] == "human" else "assistant", turn["value"]) for turn in turns[1:]]
+
+    def tokenize(text: str) -> list[int]:
+        ids: list[int] = qa.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    placeholder = qa.processor.video_token_id
+    ids, labels = training_ids_and_labels([first, *rest], tokenize, placeholder)
+    ids, labels = expand_placeholders(ids, labels, placeholder, [qa.processor.num_video_tokens(8)])
+    golden_labels = load_file(golden / "train_step_small.safetensors")
+    assert labels == golden_labels["trained.expanded_labels"][0].tolist()
+    with torch.no_grad():
+        loss = qa.model(
+            input_ids=torch.tensor([ids]),
+            labels=torch.tensor([labels]),
+            pixel_values_videos=(tensors["lora_8.pixels_uint8"].float() / 255 - 0.5) / 0.5,
+        ).loss
+    assert abs(loss - golden_labels[f"{state}.loss"]) < 1e-4
