@@ -132,7 +132,7 @@ def test_unknown_missing_and_misshapen_tensors_are_listed(pair: Path) -> None:
         pair / "tiny_base",
         "unknown   model.mystery.weight [3]",
         "misshapen model.norm.weight [5], the model has [64]",
-        "missing   image_newline [64]",
+        "missing   separators.newline [64]",
     )
 
 
@@ -295,10 +295,10 @@ def test_our_own_damaged_folder_is_refused_with_a_list(golden: Path, tmp_path: P
 
     def spoil(tensors: dict[str, Tensor]) -> None:
         tensors["other.weight"] = torch.zeros(2)
-        del tensors["image_newline"]
+        del tensors["separators.newline"]
 
     edit_safetensors(ours / "model.safetensors", spoil)
-    refused(ours, "missing image_newline", "unknown other.weight")
+    refused(ours, "missing separators.newline", "unknown other.weight")
 
 
 def test_damaged_weights_of_ours_are_named(golden: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from bimba.checkpoints.tensors import LazyTensor, Rows, Stacked
 from bimba.compressors import public_names
 
 COMPRESSOR = "model.compressor."
+NEWLINE = "separators.newline"
 _PREFIXES = (
     ("model.vision_tower.vision_tower.vision_model.", "vision_tower."),
     ("model.embed_tokens.", "language_model.model.embed_tokens."),
@@ -27,7 +28,7 @@ def our_names(released_name: str) -> tuple[str, ...]:
         KeyError: the public model has no such tensor.
     """
     if released_name == "model.image_newline":
-        return ("image_newline",)
+        return (NEWLINE,)
     projector = _PROJECTOR.fullmatch(released_name)
     if projector is not None and int(projector[1]) % 2 == 0:  # odd places hold the activations
         return (f"projector.layers.{int(projector[1]) // 2}.{projector[2]}",)
@@ -52,7 +53,7 @@ def released_names(our_tensor_names: Iterable[str]) -> dict[str, tuple[str, ...]
         projector = _OUR_PROJECTOR.fullmatch(name)
         if name.startswith("compressor."):
             compressor.append(name.removeprefix("compressor."))
-        elif name == "image_newline":
+        elif name == NEWLINE:
             found["model.image_newline"] = (name,)
         elif projector is not None:
             found[f"model.mm_projector.{2 * int(projector[1])}.{projector[2]}"] = (name,)

@@ -56,7 +56,7 @@ class Run:
             on_text: called with pieces of the text as they come.
             stopping: more reasons to stop than the settings'.
         """
-        ids = torch.tensor([self.request.input_ids], device=self.model.device)
+        ids = torch.tensor([self.request.input_ids], device=self.model.input_device)
         listener = Listener(self.processor.tokenizer, on_text)
         with_beams = self.settings.num_beams not in (None, 1)  # transformers streams no beams
         with self.watch.stage("generate"):

@@ -69,13 +69,13 @@ class VideoQA:
             InputError: an argument is out of range, or the prompt is longer than the language model reads.
         """
         generation_settings(self.model.generation_config, max_new_tokens, generation)
-        watch = Stopwatch(self.model.device)
+        watch = Stopwatch(self.model.input_device)
         request = self._request(watch, video, question, num_frames, sampling, time_sentence, max_new_tokens)
-        ids = torch.tensor([request.input_ids], device=self.model.device)
+        ids = torch.tensor([request.input_ids], device=self.model.input_device)
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         if request.clip is not None:
-            inputs["pixel_values_videos"] = self._pixels(watch, request.clip).to(self.model.device)
-            inputs["num_video_frames"] = torch.tensor([request.clip.num_frames], device=self.model.device)
+            inputs["pixel_values_videos"] = self._pixels(watch, request.clip).to(self.model.input_device)
+            inputs["num_video_frames"] = torch.tensor([request.clip.num_frames], device=self.model.input_device)
         return BatchFeature(inputs)
 
     def ask(
@@ -146,7 +146,7 @@ class VideoQA:
     ) -> Run:
         """Everything up to the first generated token: read, encode, prompt."""
         settings = generation_settings(self.model.generation_config, max_new_tokens, generation)
-        watch = Stopwatch(self.model.device)
+        watch = Stopwatch(self.model.input_device)
         request = self._request(watch, video, question, num_frames, sampling, time_sentence, max_new_tokens)
         features = None
         if request.clip is not None:

@@ -28,7 +28,7 @@ from bimba.compressors import PoolingCompressor, SelectiveScanCompressor
 from bimba.compressors.mixer import ScanDirection, ZeroLinear
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.decoding import OnlyTokenizerIds, RepetitionPenaltyOnNewTokens
-from bimba.models.bimba.separators import add_separators
+from bimba.models.bimba.separators import Separators
 from bimba.models.bimba.splice import splice_videos
 
 FRAMES_PER_STEP = 16
@@ -86,8 +86,8 @@ class BimbaPreTrainedModel(PreTrainedModel):
             module.initialise(uniform=init.uniform_, copy=init.copy_)
         elif isinstance(module, ZeroLinear):
             init.zeros_(module.weight)
-        elif isinstance(module, BimbaForConditionalGeneration):
-            init.normal_(module.image_newline, std=self.config.text_config.hidden_size**-0.5)
+        elif isinstance(module, Separators):
+            init.normal_(module.newline, std=module.newline.numel() ** -0.5)
 
 
 class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
@@ -102,7 +102,7 @@ class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
         self.vision_tower = AutoModel.from_config(config.vision_config)
         self.projector = BimbaProjector(config)
         self.compressor = build_compressor(config)
-        self.image_newline = nn.Parameter(torch.empty(config.text_config.hidden_size))
+        self.separators = Separators(config.text_config.hidden_size, config.newline_position)
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
         self.gradient_checkpointing = False
         self.post_init()  # type: ignore[no-untyped-call]
@@ -125,6 +125,12 @@ class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
         """Replace the language model's head."""
         self.language_model.set_output_embeddings(value)
 
+    @property
+    def input_device(self) -> torch.device:
+        """Where prompts go: the device of the embedding; the CPU if its weights are offloaded (hooks take it on)."""
+        device: torch.device = self.get_input_embeddings().weight.device
+        return torch.device("cpu") if device.type == "meta" else device
+
     def get_vision_features(
         self, pixel_values_videos: Tensor, *, on_step: Callable[[int], None] | None = None
     ) -> Tensor:
@@ -140,7 +146,9 @@ class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
         frames_per_step = len(pixel_values_videos) if torch.is_grad_enabled() else FRAMES_PER_STEP
         features = []
         for chunk in pixel_values_videos.split(max(frames_per_step, 1)):
-            chunk = chunk.to(self.vision_tower.device, self.vision_tower.dtype)
+            chunk = chunk.to(self.vision_tower.dtype)
+            if self.vision_tower.device.type != "meta":  # offloaded weights have no place yet; hooks bring them
+                chunk = chunk.to(self.vision_tower.device)
             hidden_states = self.vision_tower(chunk, output_hidden_states=True).hidden_states
             chosen = hidden_states[self.config.vision_feature_layer]
             features.append(chosen[:, 1:] if self.config.vision_feature_select_strategy == "default" else chosen)
@@ -164,7 +172,8 @@ class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
 
     def pack(self, compressed: Tensor) -> Tensor:
         """One compressed video [T', H', W', D] -> what the language model reads of it [V, D]."""
-        return add_separators(compressed, self.image_newline, self.config.newline_position)
+        packed: Tensor = self.separators(compressed)
+        return packed
 
     def get_video_features(
         self, pixel_values_videos: Tensor, num_video_frames: Tensor | Sequence[int] | None = None

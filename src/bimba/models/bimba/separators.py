@@ -4,7 +4,7 @@ Shapes: T' x H' x W' the compressed grid, D width, V tokens of a video with its 
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bimba.models.bimba.configuration import NewlinePosition
 
@@ -15,6 +15,26 @@ def num_video_tokens(grid: tuple[int, int, int], position: NewlinePosition) -> i
     patches = frames * height * width
     separators = {"grid": frames * height, "frame": frames, "one_token": 1, "no_token": 0}
     return patches + separators[position]
+
+
+class Separators(nn.Module):
+    """Owns the learned separator (released name: `image_newline`).
+
+    A module of its own, so that device maps and offloading find its weight where the other modules' are.
+
+    Args:
+        dim: D.
+        position: where it goes, see :func:`add_separators`.
+    """
+
+    def __init__(self, dim: int, position: NewlinePosition) -> None:
+        super().__init__()
+        self.position = position
+        self.newline = nn.Parameter(torch.randn(dim) * dim**-0.5)
+
+    def forward(self, compressed: Tensor) -> Tensor:
+        """[T', H', W', D] -> [V, D]."""
+        return add_separators(compressed, self.newline, self.position)
 
 
 def add_separators(compressed: Tensor, newline: Tensor, position: NewlinePosition) -> Tensor:
@@ -29,7 +49,7 @@ def add_separators(compressed: Tensor, newline: Tensor, position: NewlinePositio
         [V, D] with V as :func:`num_video_tokens` says.
     """
     frames, height, _, dim = compressed.shape
-    newline = newline.to(compressed.dtype)
+    newline = newline.to(compressed)
     if position == "grid":
         return torch.cat([compressed, newline.expand(frames, height, 1, dim)], dim=2).reshape(-1, dim)
     if position == "frame":
