@@ -128,7 +128,7 @@ class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
     @property
     def input_device(self) -> torch.device:
         """Where prompts go: the device of the embedding; the CPU if its weights are offloaded (hooks take it on)."""
-        device: torch.device = self.get_input_embeddings().weight.device
+        device = next(self.get_input_embeddings().parameters()).device
         return torch.device("cpu") if device.type == "meta" else device
 
     def get_vision_features(
