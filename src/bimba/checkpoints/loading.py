@@ -27,7 +27,7 @@ OVERRIDABLE = ("temporal_pooling", "spatial_pooling", "pool_mode", "newline_posi
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How a model is put into memory; the arguments of :func:`bimba.load`."""
+    """How a model is put into memory; the arguments of `bimba.load`."""
 
     device: str | torch.device = "auto"
     dtype: str | torch.dtype = "auto"

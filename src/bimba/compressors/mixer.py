@@ -44,7 +44,7 @@ class ScanDirection(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Fresh initial values, see :meth:`initialise`."""
+        """Fresh initial values, see `initialise`."""
         with torch.no_grad():
             for layer in (self.step_proj, self.readout_proj):
                 layer.reset_parameters()

@@ -22,7 +22,7 @@ class CompressorLayer(nn.Module):
         dim: D.
         norm: normalise first (RMSNorm).
         residual: add the input.
-        mixer: settings of :class:`BidirectionalMixer`.
+        mixer: settings of `BidirectionalMixer`.
     """
 
     def __init__(self, dim: int, mixer: BidirectionalMixer, *, norm: bool, norm_eps: float, residual: bool) -> None:

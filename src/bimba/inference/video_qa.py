@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class VideoQA:
-    """A model and its processor, ready to be asked about videos; made by :func:`bimba.load`.
+    """A model and its processor, ready to be asked about videos; made by `bimba.load`.
 
     Args:
         model: a BIMBA model.
@@ -58,7 +58,7 @@ class VideoQA:
             sampling: "uniform" (as released), or "fps": one frame a second where that is at most `num_frames`.
             time_sentence: tell the model when the frames are (left out for images and bare frames).
             max_new_tokens: room kept for the answer in the language model's context.
-            generation: checked as in :meth:`ask`, and not used.
+            generation: checked as in `ask`, and not used.
 
         Returns:
             `input_ids` and `attention_mask` [1, L]; with a video `pixel_values_videos` [T, 3, S, S] and
@@ -95,11 +95,11 @@ class VideoQA:
         penalty applies.
 
         Args:
-            video: as in :meth:`prepare`.
-            question: as in :meth:`prepare`.
-            num_frames: as in :meth:`prepare`.
-            sampling: as in :meth:`prepare`.
-            time_sentence: as in :meth:`prepare`.
+            video: as in `prepare`.
+            question: as in `prepare`.
+            num_frames: as in `prepare`.
+            sampling: as in `prepare`.
+            time_sentence: as in `prepare`.
             max_new_tokens: at most so many tokens are generated.
             generation: options of transformers' GenerationConfig (`temperature=0.7`, `num_beams=4`, ...).
 
@@ -121,14 +121,14 @@ class VideoQA:
         max_new_tokens: int = 512,
         **generation: Any,
     ) -> AnswerStream:
-        """As :meth:`ask`, but the text comes in pieces as it is generated.
+        """As `ask`, but the text comes in pieces as it is generated.
 
         Returns:
-            an iterator of pieces of text; its `answer` holds the :class:`Answer` once the last piece came.
+            an iterator of pieces of text; its `answer` holds the `Answer` once the last piece came.
 
         Raises:
             VideoError: the video cannot be read.
-            InputError: as :meth:`ask`, or beam search is asked for, whose text is known only at its end.
+            InputError: as `ask`, or beam search is asked for, whose text is known only at its end.
         """
         if generation_settings(self.model.generation_config, max_new_tokens, generation).num_beams not in (None, 1):
             raise InputError("beam search cannot be streamed.", fix="use ask, or num_beams=1.")

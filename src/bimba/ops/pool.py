@@ -14,7 +14,7 @@ PoolMode = Literal["bilinear", "average", "max"]
 def pooled_shape(
     frames: int, height: int, width: int, pool: tuple[int, int, int], mode: PoolMode
 ) -> tuple[int, int, int]:
-    """Grid that :func:`pool_video` returns for a grid of frames x height x width patches.
+    """Grid that `pool_video` returns for a grid of frames x height x width patches.
 
     Frames that do not fill a group of pt are left out, as in the released model. Bilinear sizes are rounded up
     (27 -> 14), those of average and max down (27 -> 13).
@@ -47,10 +47,10 @@ def pool_video(tokens: Tensor, pool: tuple[int, int, int], mode: PoolMode = "bil
         mode: how a frame shrinks: "bilinear" (resampled without antialiasing, pixel centres), "average" or "max".
 
     Returns:
-        [B, T // pt, H', W', D] with H' and W' as :func:`pooled_shape` says.
+        [B, T // pt, H', W', D] with H' and W' as `pooled_shape` says.
 
     Raises:
-        ValueError: as :func:`pooled_shape`, or `tokens` does not have five dimensions.
+        ValueError: as `pooled_shape`, or `tokens` does not have five dimensions.
     """
     if tokens.ndim != 5:
         raise ValueError(f"video tokens are [B, T, H, W, D]; these have the shape {tuple(tokens.shape)}.")

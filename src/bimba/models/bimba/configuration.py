@@ -64,7 +64,7 @@ def complete_compressor(settings: dict[str, Any] | None) -> dict[str, Any]:
 
 @strict
 class BimbaConfig(PreTrainedConfig):
-    """Composite configuration of :class:`BimbaForConditionalGeneration`; the defaults are the released model's.
+    """Composite configuration of `BimbaForConditionalGeneration`; the defaults are the released model's.
 
     Args:
         vision_config: SigLIP or CLIP vision config (or its dictionary with `model_type`).

@@ -299,9 +299,9 @@ class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
 
         Args:
             input_ids: [B, L], one placeholder for each video token.
-            pixel_values_videos: as in :meth:`forward`.
-            num_video_frames: as in :meth:`forward`.
-            video_features: as in :meth:`forward`.
+            pixel_values_videos: as in `forward`.
+            num_video_frames: as in `forward`.
+            video_features: as in `forward`.
             logits_processor: applied after the two rules.
             kwargs: as `transformers.GenerationMixin.generate` takes them.
 

@@ -44,11 +44,11 @@ class BimbaProcessor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
         patches_per_side: H = W, patches along a side of a frame.
         image_mean: mean of each colour, of values between 0 and 1.
         image_std: standard deviation of each colour.
-        spatial_pooling: as in :class:`BimbaConfig`.
-        temporal_pooling: as in :class:`BimbaConfig`.
-        pool_mode: as in :class:`BimbaConfig`.
-        newline_position: as in :class:`BimbaConfig`.
-        prompt_style: as in :class:`BimbaConfig`.
+        spatial_pooling: as in `BimbaConfig`.
+        temporal_pooling: as in `BimbaConfig`.
+        pool_mode: as in `BimbaConfig`.
+        newline_position: as in `BimbaConfig`.
+        prompt_style: as in `BimbaConfig`.
         chat_template: Jinja template for `apply_chat_template`; ChatML as released, or the tokenizer's own.
     """
 

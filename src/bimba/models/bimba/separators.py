@@ -24,7 +24,7 @@ class Separators(nn.Module):
 
     Args:
         dim: D.
-        position: where it goes, see :func:`add_separators`.
+        position: where it goes, see `add_separators`.
     """
 
     def __init__(self, dim: int, position: NewlinePosition) -> None:
@@ -46,7 +46,7 @@ def add_separators(compressed: Tensor, newline: Tensor, position: NewlinePositio
         position: "grid" after each row, "frame" after each frame, "one_token" at the end, "no_token" nowhere.
 
     Returns:
-        [V, D] with V as :func:`num_video_tokens` says.
+        [V, D] with V as `num_video_tokens` says.
     """
     frames, height, _, dim = compressed.shape
     newline = newline.to(compressed)

@@ -23,7 +23,7 @@ def selective_scan_reference(
     initial_state: Tensor | None = None,
     positions: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Arguments and result of :func:`bimba.ops.selective_scan`; the final state always comes along.
+    """Arguments and result of `bimba.ops.selective_scan`; the final state always comes along.
 
     Source: Mamba, arXiv 2312.00752, equation 2 (recurrence) with the discretisation of equation 4, B by Euler's rule.
 
