@@ -1,6 +1,7 @@
 """What all tests share: one thread each, no network, the golden data, and the shared videos where they are."""
 
 import os
+import shutil
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -39,6 +40,14 @@ def shared_videos() -> Path:
 def example_video(shared_videos: Path) -> Path:
     """The video on which the golden numbers were computed."""
     return shared_videos / "example.mp4"
+
+
+@pytest.fixture
+def pair(golden: Path, tmp_path: Path) -> Path:
+    """A folder with copies of the golden adapter and its base beside each other, to be spoilt."""
+    for name in ("tiny_lora", "tiny_base"):
+        shutil.copytree(golden / name, tmp_path / name)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

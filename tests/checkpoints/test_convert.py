@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,10 @@ from bimba.checkpoints import folder as folder_module
 from bimba.checkpoints.convert import Conversion, convert, reverse
 from bimba.checkpoints.tensors import open_folder
 from bimba.errors import CheckpointError
+from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
+from bimba.models.bimba.processing import BimbaProcessor
+from bimba.models.bimba.tiny import tiny_config, tiny_tokenizer
 
 
 def converted(golden: Path, place: Path, adapter: str = "tiny_lora") -> Path:
@@ -106,10 +110,110 @@ def test_changed_weights_are_written_merged_and_said_so(golden: Path, tmp_path: 
     save_file(tensors, out / "model.safetensors", {"format": "pt"})
     result = reverse(out, tmp_path / "back")
     assert result.layout == "released, merged"
-    assert "1 tensors differ" in result.note
+    assert "1 things differ" in result.note
     assert "layers.1.self_attn.q_proj" in result.note
     state = bimba.load(tmp_path / "back", device="cpu").model.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in tensors.items())
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_changed_settings_are_written_merged_and_said_so(golden: Path, tmp_path: Path) -> None:
+    out = converted(golden, tmp_path / "ours")
+    edit(out / "config.json", temporal_pooling=4, pool_mode="average")
+    result = reverse(out, tmp_path / "back")
+    assert result.layout == "released, merged"
+    assert "2 things differ" in result.note
+    assert "pool" in result.note
+    config = bimba.load(tmp_path / "back", device="cpu").model.config
+    assert (config.temporal_pooling, config.pool_mode) == (4, "average")
+
+
+@pytest.mark.parametrize("change", ["head", "rows"])
+def test_changes_beside_the_adapter_are_noticed(golden: Path, tmp_path: Path, change: str) -> None:
+    out = converted(golden, tmp_path / "ours")
+    model = BimbaForConditionalGeneration.from_pretrained(out)
+    if change == "rows":
+        model.resize_token_embeddings(1003)
+    else:
+        with torch.no_grad():
+            model.language_model.lm_head.weight.mul_(2)
+    model.save_pretrained(out)
+    result = reverse(out, tmp_path / "back")
+    assert result.layout == "released, merged"
+    again = bimba.load(tmp_path / "back", device="cpu").model.state_dict()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in model.state_dict().items())
+
+
+def test_saving_the_same_weights_again_changes_nothing(golden: Path, tmp_path: Path) -> None:
+    out = converted(golden, tmp_path / "ours")
+    BimbaForConditionalGeneration.from_pretrained(out).save_pretrained(out)
+    assert reverse(out, tmp_path / "back").layout == "released pair"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"projector_hidden_act": "relu"},
+        {"prompt_style": "template"},
+        {"vision_feature_layer": -2},
+        {"spatial_pooling": 3},
+        {"compressor": {"norm": False}},
+    ],
+)
+def test_settings_that_the_public_layout_would_lose_are_refused(tmp_path: Path, setting: dict[str, Any]) -> None:
+    config = BimbaConfig.from_dict(tiny_config(vocab_size=320).to_dict() | setting)
+    BimbaProcessor.from_config(config, tiny_tokenizer()).save_pretrained(tmp_path / "ours")
+    BimbaForConditionalGeneration(config).save_pretrained(tmp_path / "ours")
+    with pytest.raises(CheckpointError, match=f"no place for .*{next(iter(setting))}"):
+        reverse(tmp_path / "ours", tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+
+
+def test_settings_of_the_vision_tower_survive(tmp_path: Path) -> None:
+    config = tiny_config(vocab_size=320)
+    config.vision_config.layer_norm_eps = 0.1
+    config.text_config.rope_parameters = {"rope_type": "linear", "factor": 4.0, "rope_theta": 5e5}
+    BimbaProcessor.from_config(config, tiny_tokenizer()).save_pretrained(tmp_path / "ours")
+    BimbaForConditionalGeneration(config).save_pretrained(tmp_path / "ours")
+    reverse(tmp_path / "ours", tmp_path / "back")
+    again = bimba.load(tmp_path / "back", device="cpu").model.config
+    assert again.vision_config.layer_norm_eps == 0.1
+    assert again.text_config.rope_parameters == config.text_config.rope_parameters
+
+
+@pytest.mark.parametrize("name", ["../victim.safetensors", "/tmp/victim.safetensors", "victim.txt", 7])
+def test_files_outside_of_the_folder_are_never_written(golden: Path, tmp_path: Path, name: object) -> None:
+    convert(golden / "tiny_base", tmp_path / "ours")
+    layout = tmp_path / "ours" / "released" / "layout.json"
+    content = json.loads(layout.read_text())
+    content["files"]["lm_head.weight"] = name
+    layout.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match="not a safetensors file of its own folder"):
+        reverse(tmp_path / "ours", tmp_path / "back")
+    base = sharded_base(golden, tmp_path / "base")
+    edit(base / "model.safetensors.index.json", weight_map={"lm_head.weight": name})
+    with pytest.raises(CheckpointError, match="not a safetensors file of its own folder"):
+        convert(base, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "ours"]
+
+
+@pytest.mark.parametrize("kind", ["working folder", "link"])
+def test_empty_folders_of_any_kind_are_filled(
+    golden: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    if kind == "link":
+        (tmp_path / "link").symlink_to(tmp_path / "empty")
+        convert(golden / "tiny_base", tmp_path / "link")
+    else:
+        monkeypatch.chdir(tmp_path / "empty")
+        convert(golden / "tiny_base", ".")
+    names = {path.name for path in (tmp_path / "empty").iterdir()}
+    assert {"config.json", "model.safetensors", "released"} <= names
+    assert not any(name.startswith(".") for name in names)
 
 
 def test_model_saved_by_transformers_is_written_in_the_public_layout(golden: Path, tmp_path: Path) -> None:
@@ -127,14 +231,11 @@ def test_model_saved_by_transformers_is_written_in_the_public_layout(golden: Pat
 
 
 def test_model_that_the_public_layout_cannot_express_is_refused(tmp_path: Path) -> None:
-    from bimba.models.bimba.processing import BimbaProcessor
-    from bimba.models.bimba.tiny import tiny_config, tiny_tokenizer
-
     config = tiny_config(vocab_size=320)
     config.compressor["num_layers"] = 2
     BimbaProcessor.from_config(config, tiny_tokenizer()).save_pretrained(tmp_path / "ours")
     BimbaForConditionalGeneration(config).save_pretrained(tmp_path / "ours")
-    with pytest.raises(CheckpointError, match="the public layout holds"):
+    with pytest.raises(CheckpointError, match="the public layout has no place for compressor"):
         reverse(tmp_path / "ours", tmp_path / "back")
     assert not (tmp_path / "back").exists()
 
@@ -185,7 +286,9 @@ def test_ours_is_not_converted_again_and_released_not_reversed(golden: Path, tmp
 def test_lost_base_tensors_are_named(golden: Path, tmp_path: Path) -> None:
     convert(golden / "tiny_base", tmp_path / "ours")
     layout = tmp_path / "ours" / "released" / "layout.json"
-    layout.write_text(json.dumps(json.loads(layout.read_text()) | {"model.gone": "model.safetensors"}))
+    content = json.loads(layout.read_text())
+    content["files"]["model.gone"] = "model.safetensors"
+    layout.write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match="model\\.gone"):
         reverse(tmp_path / "ours", tmp_path / "back")
     assert not (tmp_path / "back").exists()

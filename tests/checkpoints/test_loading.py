@@ -1,50 +1,21 @@
 """Loading: every way to name a model, and a clear error for everything that is wrong with one."""
 
 import json
-import pickle
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from released_pairs import edit_json, edit_safetensors, refused
+from safetensors.torch import load_file
 from torch import Tensor
 
 import bimba
 from bimba.checkpoints.lora import Merged, lora_scale, merge_lora
 from bimba.checkpoints.source import Source, find_source
-from bimba.checkpoints.tensors import InMemory, read_bin, read_json
+from bimba.checkpoints.tensors import InMemory
 from bimba.errors import CheckpointError, InputError
-
-
-@pytest.fixture
-def pair(golden: Path, tmp_path: Path) -> Path:
-    """A folder with copies of the golden adapter and its base beside each other."""
-    for name in ("tiny_lora", "tiny_base"):
-        shutil.copytree(golden / name, tmp_path / name)
-    return tmp_path
-
-
-def edit_json(path: Path, **changes: Any) -> None:
-    path.write_text(json.dumps(read_json(path) | changes))
-
-
-def edit_safetensors(path: Path, change: Callable[[dict[str, Tensor]], None]) -> None:
-    tensors = load_file(path)
-    change(tensors)
-    save_file(tensors, path, {"format": "pt"})
-
-
-def refused(model: Path, *words: str, base: Path | None = None, error: type[Exception] = CheckpointError) -> str:
-    with pytest.raises(error) as caught:
-        bimba.load(model, base=base, device="cpu")
-    message = str(caught.value)
-    assert "fix:" in message
-    for word in words:
-        assert word in message, message
-    return message
 
 
 def test_base_that_the_adapter_names_is_followed(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,44 +117,11 @@ def test_long_lists_are_cut_and_counted(pair: Path) -> None:
     refused(pair / "tiny_base", "... and ", " more")
 
 
-class Evil:
-    """Touches a file when it is unpickled."""
-
-    def __init__(self, witness: Path) -> None:
-        self.witness = witness
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path.touch, (self.witness,))
-
-
-@pytest.mark.parametrize("file", ["adapter_model.bin", "non_lora_trainables.bin"])
-def test_pickles_with_code_are_refused_and_never_run(pair: Path, file: str) -> None:
-    witness = pair / "witness"
-    for content in ("archive", "bare pickle"):
-        if content == "archive":
-            torch.save({"x": Evil(witness)}, pair / "tiny_lora" / file)
-        else:
-            (pair / "tiny_lora" / file).write_bytes(pickle.dumps(Evil(witness), protocol=2))
-        refused(pair / "tiny_lora", file, "is refused", "never run")
-        assert not witness.exists()
-
-
-@pytest.mark.parametrize("content", [{"x": 3}, [torch.zeros(1)], {3: torch.zeros(1)}, {"x": {"y": torch.zeros(1)}}])
-def test_pickles_with_anything_but_tensors_are_refused(tmp_path: Path, content: object) -> None:
-    torch.save(content, tmp_path / "x.bin")
-    with pytest.raises(CheckpointError, match="does not hold tensors by name and nothing else"):
-        read_bin(tmp_path / "x.bin")
-
-
-def test_damaged_files_are_named(pair: Path) -> None:
-    (pair / "tiny_lora" / "adapter_model.bin").write_bytes(b"PK")
-    refused(pair / "tiny_lora", "adapter_model.bin", "damaged")
-    (pair / "tiny_base" / "model.safetensors").write_bytes(b"\x08")
-    refused(pair / "tiny_base", "not a whole safetensors file")
-    (pair / "tiny_base" / "config.json").write_text("{")
-    refused(pair / "tiny_base", "config.json is not valid JSON")
-    (pair / "tiny_base" / "config.json").write_text("[]")
-    refused(pair / "tiny_base", "holds list, not an object")
+def test_both_spellings_of_rope_scaling_are_read(pair: Path) -> None:
+    for key in ("type", "rope_type"):
+        edit_json(pair / "tiny_base" / "config.json", rope_scaling={key: "linear", "factor": 4.0})
+        rope = bimba.load(pair / "tiny_base", device="cpu").model.config.text_config.rope_parameters
+        assert rope == {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e6}
 
 
 @pytest.mark.parametrize("name", ["no_such_folder", "a/b/c", "./nope"])
@@ -217,6 +155,7 @@ def test_file_instead_of_a_folder_is_refused(pair: Path) -> None:
     [
         ({"mm_projector_type": "resampler"}, "resampler"),
         ({"add_faster_video": True}, "add_faster_video"),
+        ({"mm_resampler_type": "qformer"}, "resampler 'qformer'"),
         ({"mm_spatial_pool_mode": "cubic"}, "bilinear"),
         ({"mm_newline_position": "row"}, "grid"),
     ],
@@ -286,32 +225,6 @@ def test_quantization_without_its_package_names_the_extra(
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"bimba\[gpu\]"):
         bimba.load(golden / "tiny_base", quantization=quantization)
-
-
-def test_our_own_damaged_folder_is_refused_with_a_list(golden: Path, tmp_path: Path) -> None:
-    from bimba.checkpoints.convert import convert
-
-    ours = convert(golden / "tiny_base", tmp_path / "ours").folder
-
-    def spoil(tensors: dict[str, Tensor]) -> None:
-        tensors["other.weight"] = torch.zeros(2)
-        del tensors["separators.newline"]
-
-    edit_safetensors(ours / "model.safetensors", spoil)
-    refused(ours, "missing separators.newline", "unknown other.weight")
-
-
-def test_damaged_weights_of_ours_are_named(golden: Path, tmp_path: Path) -> None:
-    from bimba.checkpoints.convert import convert
-
-    ours = convert(golden / "tiny_base", tmp_path / "ours").folder
-    (ours / "model.safetensors").write_bytes((ours / "model.safetensors").read_bytes()[:5000])
-    refused(ours, "model.safetensors is not a whole safetensors file")
-
-
-def test_folder_that_is_no_model_is_not_filled(tmp_path: Path) -> None:
-    message = refused(tmp_path, "lacks config.json", "--local-dir DIR")
-    assert f"--local-dir {tmp_path}" not in message
 
 
 def test_folder_of_another_model_is_refused(golden: Path, tmp_path: Path) -> None:

@@ -14,7 +14,10 @@ from PIL import Image
 from bimba.errors import BimbaError, InputError, VideoError
 from bimba.inference import Answer, VideoQA
 from bimba.inference.generation import generation_settings
-from bimba.models.bimba.tiny import tiny_model
+from bimba.models.bimba.configuration import BimbaConfig
+from bimba.models.bimba.modeling import BimbaForConditionalGeneration
+from bimba.models.bimba.processing import BimbaProcessor
+from bimba.models.bimba.tiny import tiny_model, tiny_tokenizer
 from bimba.needles import make_needles
 
 
@@ -104,7 +107,8 @@ def test_progress_is_reported_for_frames_and_vision(video: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     qa.progress = lambda stage, done, total: seen.append((stage, done, total))
     qa.ask(video, "What?", num_frames=3, max_new_tokens=1)
-    assert seen == [("frames", 1, 3), ("frames", 2, 3), ("frames", 3, 3), ("vision", 3, 3)]
+    frames_done = [("frames", 1, 3), ("frames", 2, 3), ("frames", 3, 3)]
+    assert seen == [*frames_done, ("vision", 3, 3), ("compress", 0, 1), ("compress", 1, 1)]
 
 
 def test_without_a_video_nothing_is_encoded(tiny: VideoQA) -> None:
@@ -169,6 +173,7 @@ def test_beams_answer_but_do_not_stream(tiny: VideoQA) -> None:
     [
         ({}, False),
         ({"temperature": 0}, False),
+        ({"temperature": 0, "do_sample": True}, False),
         ({"temperature": 0.5}, True),
         ({"top_p": 0.5}, True),
         ({"do_sample": True}, True),
@@ -178,10 +183,13 @@ def test_beams_answer_but_do_not_stream(tiny: VideoQA) -> None:
 def test_greedy_unless_asked_otherwise(tiny: VideoQA, options: dict[str, Any], sampled: bool) -> None:
     released = copy.deepcopy(tiny.model.generation_config)
     released.update(do_sample=True, temperature=0.7, top_k=20, repetition_penalty=1.05)
+    released.update(num_beams=4, return_dict_in_generate=True)
     settings = generation_settings(released, 7, options)
     assert settings.do_sample is sampled
     assert settings.repetition_penalty == 1.05
     assert settings.max_new_tokens == 7
+    assert settings.num_beams == 1
+    assert not settings.return_dict_in_generate
     assert released.do_sample is True, "the checkpoint's own config is left alone"
     assert settings.top_k == (20 if sampled else 50)
 
@@ -198,6 +206,12 @@ def test_greedy_unless_asked_otherwise(tiny: VideoQA, options: dict[str, Any], s
         ({"question": "<image> and <image>"}, "2 times"),
         ({"num_frames": 0}, "num_frames is 0"),
         ({"num_frames": -3}, "num_frames is -3"),
+        ({"num_frames": 2.5}, "num_frames is 2.5"),
+        ({"max_new_tokens": 2.5}, "max_new_tokens is 2.5"),
+        ({"use_cache": False}, "use_cache is False"),
+        ({"question": 7}, "the question is 7"),
+        ({"question": [7]}, "a turn is 7"),
+        ({"question": "caf\udce9"}, "bytes that are no text"),
         ({"sampling": "random"}, "random"),
         ({"max_new_tokens": 0}, "max_new_tokens is 0"),
         ({"temprature": 1.0}, "did you mean 'temperature'"),
@@ -223,10 +237,26 @@ def test_placeholder_without_a_video_is_refused(tiny: VideoQA) -> None:
         tiny.ask(None, "<image>What?")
 
 
-@pytest.mark.parametrize("bad", [np.zeros((2, 4, 4, 3), dtype=np.float32), np.zeros((4, 4, 3), dtype=np.uint8)])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.zeros((2, 4, 4, 3), dtype=np.float32),
+        np.zeros((4, 4, 3), dtype=np.uint8),
+        np.zeros((0, 4, 4, 3), dtype=np.uint8),
+        torch.zeros((2, 4, 4, 3), dtype=torch.bfloat16),
+        torch.zeros((2, 4, 4, 3), requires_grad=True),
+    ],
+)
 def test_frames_of_another_kind_are_refused(tiny: VideoQA, bad: Any) -> None:
     with pytest.raises(InputError, match=r"uint8 \[T, H, W, 3\]"):
         tiny.ask(bad, "What?")
+
+
+def test_video_of_another_kind_is_refused(tiny: VideoQA) -> None:
+    with pytest.raises(InputError, match="the video is a list"):
+        tiny.ask([frames()], "What?")  # type: ignore[arg-type] # wrong on purpose
+    with pytest.raises(InputError, match="random"):
+        tiny.ask(frames(), "What?", sampling="random")
 
 
 def test_missing_video_is_refused(tiny: VideoQA, tmp_path: Path) -> None:
@@ -245,6 +275,40 @@ def test_too_many_tokens_say_how_many_frames_fit(video: Path) -> None:
     assert qa.ask(video, "What?", num_frames=fitting, max_new_tokens=20).num_prompt_tokens <= 580
     with pytest.raises(InputError):
         qa.ask(video, "What?", num_frames=fitting + 1, max_new_tokens=20)
+
+
+def test_too_many_bare_frames_say_how_many_fit() -> None:
+    qa = VideoQA(*tiny_model(seed=0))
+    qa.model.config.text_config.max_position_embeddings = 600
+    with pytest.raises(InputError, match="take at most 43 frames,") as caught:
+        qa.ask(frames(80), "What?", max_new_tokens=20)
+    assert "num_frames=" not in str(caught.value)
+    assert qa.ask(frames(43), "What?", max_new_tokens=20).num_prompt_tokens <= 580
+
+
+def test_frames_that_fit_are_never_fewer_than_are_pooled_together(video: Path) -> None:
+    qa = VideoQA(*tiny_model(seed=0))
+    qa.processor.temporal_pooling = 4
+    qa.model.config.text_config.max_position_embeddings = 300
+    with pytest.raises(InputError, match="shorten the question"):
+        qa.ask(video, "What? " * 40, num_frames=40, max_new_tokens=20)
+
+
+def test_context_is_found_under_each_familys_own_name(tiny: VideoQA) -> None:
+    config = BimbaConfig(
+        vision_config=tiny.model.config.vision_config.to_dict(),
+        text_config={
+            "model_type": "gpt2",
+            "vocab_size": 320,
+            "n_embd": 64,
+            "n_layer": 1,
+            "n_head": 4,
+            "n_positions": 99,
+        },
+    )
+    qa = VideoQA(BimbaForConditionalGeneration(config), BimbaProcessor.from_config(config, tiny_tokenizer()))
+    with pytest.raises(InputError, match="reads 99 at most"):
+        qa.ask(frames(8), "What?", max_new_tokens=10)
 
 
 def test_too_long_a_question_says_so(video: Path) -> None:

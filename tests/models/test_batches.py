@@ -71,7 +71,7 @@ def model_of(vision: dict[str, Any], text: dict[str, Any], **settings: Any) -> V
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
-                parameter.mul_(3)
+                parameter.mul_(1.5)
     model.generation_config.pad_token_id = 256
     model.generation_config.eos_token_id = None
     return VideoQA(model, processor)

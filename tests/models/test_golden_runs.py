@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from transformers import GenerationConfig
 
 import bimba
 from bimba.inference import VideoQA
-from bimba.text.labels import expand_placeholders, training_ids_and_labels
+from bimba.text.labels import expand_placeholders
 from bimba.text.prompts import Message
 
 LOGITS_BAR = 1e-3
@@ -161,13 +162,8 @@ def test_training_loss_is_that_of_the_public_code(
     turns = sample["sample"][0]["conversations"]
     first = Message("user", sample["first_message_after_one_fetch"])
     rest = [Message("user" if turn["from"] == "human" else "assistant", turn["value"]) for turn in turns[1:]]
-
-    def tokenize(text: str) -> list[int]:
-        ids: list[int] = qa.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
-
     placeholder = qa.processor.video_token_id
-    ids, labels = training_ids_and_labels([first, *rest], tokenize, placeholder)
+    ids, labels = qa.processor.training_ids_and_labels([first, *rest])
     ids, labels = expand_placeholders(ids, labels, placeholder, [qa.processor.num_video_tokens(8)])
     golden_labels = load_file(golden / "train_step_small.safetensors")
     assert labels == golden_labels["trained.expanded_labels"][0].tolist()
@@ -178,3 +174,36 @@ def test_training_loss_is_that_of_the_public_code(
             pixel_values_videos=(tensors["lora_8.pixels_uint8"].float() / 255 - 0.5) / 0.5,
         ).loss
     assert abs(loss - golden_labels[f"{state}.loss"]) < 1e-4
+
+
+def test_assistance_by_looking_up_the_prompt_changes_no_token(golden: Path, tensors: dict[str, Tensor]) -> None:
+    """Decoding tricks that read token ids must not make the model read placeholders in place of the video."""
+    qa = load_run(RUNS[0], golden)
+    inputs = inputs_of(RUNS[0], qa, golden, tensors)
+    options: dict[str, Any] = {"do_sample": False, "max_new_tokens": 16, "repetition_penalty": 1.0, "eos_token_id": -1}
+    plain = qa.model.generate(**inputs, **options)
+    looked_up = qa.model.generate(**inputs, **options, prompt_lookup_num_tokens=3)
+    assert looked_up.tolist() == plain.tolist()
+    with pytest.raises(ValueError, match="assistant_model"):
+        qa.model.generate(**inputs, **options, assistant_model=qa.model.language_model)
+
+
+def test_result_as_a_dictionary_holds_prompt_and_answer(golden: Path, tensors: dict[str, Tensor]) -> None:
+    qa = load_run(RUNS[0], golden)
+    inputs = inputs_of(RUNS[0], qa, golden, tensors)
+    plain = qa.model.generate(**inputs, do_sample=False, max_new_tokens=4)
+    result = qa.model.generate(
+        **inputs, do_sample=False, max_new_tokens=4, return_dict_in_generate=True, output_scores=True
+    )
+    assert result.sequences.tolist() == plain.tolist()
+    assert len(result.scores) == 4
+
+
+def test_callers_generation_config_leaves_the_models_own_defaults(golden: Path, tensors: dict[str, Tensor]) -> None:
+    qa = load_run(RUNS[0], golden)
+    inputs = inputs_of(RUNS[0], qa, golden, tensors)
+    by_words = qa.model.generate(**inputs, do_sample=False, max_new_tokens=90)
+    by_config = qa.model.generate(**inputs, generation_config=GenerationConfig(do_sample=False, max_new_tokens=90))
+    assert by_config.tolist() == by_words.tolist()
+    without_penalty = qa.model.generate(**inputs, do_sample=False, max_new_tokens=90, repetition_penalty=1.0)
+    assert without_penalty.tolist() != by_words.tolist(), "the checkpoint's penalty was at work"

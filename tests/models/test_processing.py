@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from bimba.errors import InputError
 from bimba.inference import VideoQA
@@ -49,6 +50,43 @@ def test_placeholder_is_one_token_and_added_once() -> None:
     assert tokenizer("<image>", add_special_tokens=False)["input_ids"] == [first.video_token_id]
     assert "<|im_end|>" in tokenizer.get_vocab()
     assert first.model_input_names == ["input_ids", "attention_mask", "pixel_values_videos", "num_video_frames"]
+
+
+def test_tokenizers_without_padding_are_padded_with_their_end() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.pad_token = None
+    processor = BimbaProcessor(tokenizer)
+    assert processor(["hi", "hello"])["input_ids"][0, :3].tolist() == [tokenizer.eos_token_id] * 3
+    tokenizer.eos_token = None
+    assert processor(["hi", "hello"])["attention_mask"].tolist() == [[0, 0, 0, 1, 1], [1] * 5]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "CMYK", "RGB"])
+def test_images_of_every_mode_are_read_as_colours(tiny: VideoQA, mode: str) -> None:
+    image = Image.new("RGB", (20, 10), (255, 255, 255)).convert(mode)
+    batch = tiny.processor(["<image>what?"], images=[image])
+    assert batch["pixel_values_videos"].shape == (1, 3, 70, 70)
+    assert batch["pixel_values_videos"].min() > 0.99
+
+
+def test_files_are_left_to_those_who_can_read_them(tiny: VideoQA) -> None:
+    with pytest.raises(ValueError, match=r"VideoQA\.prepare reads files"):
+        tiny.processor(["<image>what?"], videos=["talk.mp4"])
+
+
+def test_own_template_learns_what_the_assistant_says() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}[{{ m.role }}]{{ m.content }};{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    processor = BimbaProcessor(tokenizer, prompt_style="template")
+    ids, labels = processor.training_ids_and_labels(CONVERSATION)
+    assert tokenizer.decode(ids) == processor.render(CONVERSATION, add_generation_prompt=False)
+    assert tokenizer.decode([label for label in labels if label != -100]) == "A cat.;"
+    tokenizer.chat_template = "{{ messages | length }}{{ messages[-1].content }}"
+    with pytest.raises(ValueError, match="does not go on"):
+        processor.training_ids_and_labels(CONVERSATION)
 
 
 def test_shorter_prompts_are_padded_where_asked(tiny: VideoQA) -> None:

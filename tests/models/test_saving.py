@@ -69,6 +69,20 @@ def test_released_pair_in_bfloat16_keeps_decay_rates_float32(golden: Path) -> No
     )
 
 
+@pytest.mark.parametrize("cast", ["half", "bfloat16", "from_config"])
+def test_decay_rates_stay_exact_however_the_model_is_cast(cast: str) -> None:
+    model, _ = tiny_model(seed=0)
+    exact = {name: tensor.clone() for name, tensor in model.state_dict().items() if name.endswith("A_log")}
+    if cast == "from_config":
+        model = AutoModelForImageTextToText.from_config(model.config, dtype=torch.bfloat16)
+        assert all(t.dtype == torch.float32 for n, t in model.state_dict().items() if n.endswith("A_log"))
+        return
+    (model.half if cast == "half" else model.bfloat16)()
+    state = model.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in exact.items())
+    assert state["compressor.layers.0.mixer.in_proj.weight"].dtype != torch.float32
+
+
 def test_attention_implementations_agree(folder: Path) -> None:
     logits = []
     for implementation in ("sdpa", "eager"):

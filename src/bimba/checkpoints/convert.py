@@ -4,15 +4,20 @@ What merging the adapter loses (its own files, and the base tensors that it chan
 `released/` of the converted model: about 8 % more bytes for the released one.
 """
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
-
-from bimba.checkpoints.folder import OnTensors, copy_files, new_folder, write_json, write_tensors
-from bimba.checkpoints.released import adapter_tensors, open_released, read_generation_config
-from bimba.checkpoints.released_config import VISION_CONFIG_NAME, vision_sizes, write_released_config
+from bimba.checkpoints.folder import OnTensors, copy_files, digest, new_folder, write_json, write_tensors
+from bimba.checkpoints.released import open_released, read_generation_config, read_tokenizer
+from bimba.checkpoints.released_config import (
+    VISION_CONFIG_NAME,
+    check_expressible,
+    differences,
+    vision_sizes,
+    write_released_config,
+)
 from bimba.checkpoints.released_names import to_released
 from bimba.checkpoints.source import find_source
 from bimba.checkpoints.tensors import (
@@ -23,16 +28,17 @@ from bimba.checkpoints.tensors import (
     open_safetensors,
     read_json,
     weight_files,
+    weight_map,
 )
 from bimba.errors import CheckpointError
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
-from bimba.models.bimba.processing import BimbaProcessor
 
 KEPT = "released"
 _BASE, _ADAPTER = "base", "adapter"
 _REPLACED_NAME = "replaced.safetensors"
 _LAYOUT_NAME = "layout.json"
+_CONFIG_NAME = "config.json"
 
 
 @dataclass(frozen=True)
@@ -76,10 +82,11 @@ def convert(
         released.config.save_pretrained(folder)
         released.generation_config.save_pretrained(folder)
         released.processor.save_pretrained(folder)
-        write_tensors(folder, released.tensors, on_tensors=on_tensors)
+        digests = write_tensors(folder, released.tensors, on_tensors=on_tensors)
         kept = folder / KEPT
         copy_files(source.folder, kept / _BASE, weights=False)
-        write_json(kept / _LAYOUT_NAME, _layout(source.folder))
+        shutil.copyfile(folder / "config.json", kept / _CONFIG_NAME)
+        write_json(kept / _LAYOUT_NAME, {"files": _layout(source.folder), "digests": digests})
         if source.adapter is not None:
             copy_files(source.adapter, kept / _ADAPTER, weights=True)
             write_tensors(kept, released.replaced, layout=dict.fromkeys(released.replaced, _REPLACED_NAME))
@@ -108,40 +115,45 @@ def reverse(model: str | Path, out: str | Path, *, on_tensors: OnTensors | None 
     folder = find_source(model).folder
     if read_json(folder / "config.json").get("model_type") != BimbaConfig.model_type:
         raise CheckpointError(f"{folder} is not in our layout.", fix="pass a folder that bimba convert wrote.")
-    own = to_released(open_folder(folder))
+    own = open_folder(folder)
     kept = folder / KEPT
     if not kept.is_dir():
         note = "The folder keeps no released files, so its weights are written as one merged folder."
         return _write_merged(folder, own, Path(out), on_tensors, note)
-    if not (kept / _ADAPTER).is_dir():
-        with new_folder(Path(out)) as target:
-            return _write_base(kept, own, target, Path(out), on_tensors)
-    originals = open_safetensors(kept / _REPLACED_NAME)
-    base = {name: originals.get(name, own.get(name)) for name in read_json(kept / _LAYOUT_NAME)}
-    changed = _changed(own, {name: tensor for name, tensor in base.items() if tensor is not None}, kept / _ADAPTER)
+    changed = _changes(folder, own)
     if changed:
         note = (
-            f"{len(changed)} tensors differ from the released pair this folder was converted from (e.g. {changed[0]}), "
-            "so its weights are written as one merged folder."
+            f"{len(changed)} things differ from the released model that this folder was converted from (e.g. "
+            f"{changed[0]}), so it is written as one merged folder."
         )
         return _write_merged(folder, own, Path(out), on_tensors, note)
+    tensors = to_released(own)
+    if not (kept / _ADAPTER).is_dir():
+        with new_folder(Path(out)) as target:
+            return _write_base(kept, tensors, target, Path(out), on_tensors)
+    tensors.update(open_safetensors(kept / _REPLACED_NAME))
     with new_folder(Path(out)) as target:
-        written = _write_base(kept, own | originals, target / _BASE, Path(out), on_tensors)
+        written = _write_base(kept, tensors, target / _BASE, Path(out), on_tensors)
         copy_files(kept / _ADAPTER, target / _ADAPTER, weights=True)
     return Conversion(Path(out), "released pair", written.num_tensors)
 
 
-def _changed(own: dict[str, LazyTensor], base: dict[str, LazyTensor], adapter: Path) -> list[str]:
-    """Tensors whose values are no longer what base and adapter make of them."""
-    expected = adapter_tensors(adapter, base)
-    return [name for name, tensor in expected.items() if not torch.equal(own[name][...], tensor[...])]
+def _changes(folder: Path, own: dict[str, LazyTensor]) -> list[str]:
+    """Settings and tensors that are no longer what the conversion wrote."""
+    kept = folder / KEPT
+    before = BimbaConfig.from_dict(read_json(kept / _CONFIG_NAME))
+    changes = differences(BimbaConfig.from_pretrained(folder), before)
+    digests = read_json(kept / _LAYOUT_NAME).get("digests", {})
+    changes += sorted(digests.keys() ^ own.keys())
+    changes += [name for name, tensor in own.items() if name in digests and digest(tensor[...]) != digests[name]]
+    return changes
 
 
 def _write_base(
     kept: Path, tensors: dict[str, LazyTensor], target: Path, place: Path, on_tensors: OnTensors | None
 ) -> Conversion:
     """The base as it was: its small files, its tensors in its own shards."""
-    layout = {key: str(name) for key, name in read_json(kept / _LAYOUT_NAME).items()}
+    layout = weight_map(read_json(kept / _LAYOUT_NAME).get("files"), kept / _LAYOUT_NAME)
     missing = sorted(set(layout) - set(tensors))
     if missing:
         raise CheckpointError(
@@ -156,17 +168,19 @@ def _write_base(
 
 
 def _write_merged(
-    folder: Path, tensors: dict[str, LazyTensor], place: Path, on_tensors: OnTensors | None, note: str
+    folder: Path, own: dict[str, LazyTensor], place: Path, on_tensors: OnTensors | None, note: str
 ) -> Conversion:
     """One folder under public names, with a config.json made from ours."""
     config = BimbaConfig.from_pretrained(folder)
     settings = write_released_config(config)
     sizes = vision_sizes(config)
+    tensors = to_released(own)
     with new_folder(place) as target:
         write_json(target / "config.json", settings)
         if sizes is not None:
             write_json(target / VISION_CONFIG_NAME, sizes)
+        check_expressible(config, target)
         read_generation_config(folder, config).save_pretrained(target)
-        BimbaProcessor.from_pretrained(folder).tokenizer.save_pretrained(target)
+        read_tokenizer(folder, config).save_pretrained(target)
         write_tensors(target, tensors, on_tensors=on_tensors)
     return Conversion(place, "released, merged", len(tensors), note)

@@ -3,6 +3,7 @@
 A folder is written under a temporary name beside its place and renamed when it is complete.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -11,7 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from bimba.checkpoints.tensors import INDEX_NAME, SINGLE_NAME, LazyTensor, num_bytes, shards
 from bimba.errors import CheckpointError
@@ -32,17 +35,24 @@ def new_folder(place: Path) -> Iterator[Path]:
     Raises:
         CheckpointError: there is something at that place already, or it cannot be written.
     """
+    place = place.expanduser().resolve()
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise CheckpointError(f"{place} exists already.", fix="name a new folder, or remove that one first.")
+    # An empty folder that is there may be a mount or somebody's working folder: it is filled, not replaced.
+    fill = place.is_dir()
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place if fill else place.parent))
     except OSError as error:
         raise CheckpointError(f"{place} cannot be written: {error}.", fix="name a folder you may write to.") from error
     try:
         yield temporary
         _make_readable(temporary)
-        os.replace(temporary, place)  # noqa: PTH105 - replaces an empty folder, which Path.rename may not
+        if fill:
+            for entry in temporary.iterdir():
+                entry.rename(place / entry.name)
+        else:
+            temporary.rename(place)
     except OSError as error:
         raise CheckpointError(
             f"{place} could not be written: {error}.", fix="free some space, or name another place."
@@ -65,7 +75,7 @@ def write_tensors(
     *,
     layout: Mapping[str, str] | None = None,
     on_tensors: OnTensors | None = None,
-) -> None:
+) -> dict[str, str]:
     """Write safetensors files, reading no more than one shard at a time.
 
     Args:
@@ -73,18 +83,32 @@ def write_tensors(
         tensors: by name.
         layout: file of each tensor; if not given, shards of a quarter of the model, 2 GB at most, with an index.
         on_tensors: told of the progress.
+
+    Returns:
+        digest of each tensor, see `digest`.
     """
     total = sum(map(num_bytes, tensors.values()))
     done = 0
     files = _grouped(tensors, layout)
+    digests: dict[str, str] = {}
     for name, group in files.items():
-        save_file({key: tensor[...].contiguous() for key, tensor in group.items()}, folder / name, {"format": "pt"})
+        read = {key: tensor[...].contiguous() for key, tensor in group.items()}
+        digests.update((key, digest(tensor)) for key, tensor in read.items())
+        save_file(read, folder / name, {"format": "pt"})
+        del read
         done += sum(map(num_bytes, group.values()))
         if on_tensors is not None:
             on_tensors(done, total)
     if len(files) > 1:
         weight_map = {key: name for name, group in files.items() for key in group}
         write_json(folder / INDEX_NAME, {"metadata": {"total_size": total}, "weight_map": weight_map})
+    return digests
+
+
+def digest(tensor: Tensor) -> str:
+    """What tells whether a tensor is still the same: dtype, shape and SHA-256 of its bytes."""
+    content = hashlib.sha256(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return f"{tensor.dtype} {list(tensor.shape)} {content.hexdigest()}"
 
 
 def _grouped(tensors: Mapping[str, LazyTensor], layout: Mapping[str, str] | None) -> dict[str, dict[str, LazyTensor]]:

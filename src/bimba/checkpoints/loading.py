@@ -9,9 +9,8 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoProcessor
 
-from bimba.checkpoints.released import MOST_LISTED, open_released
+from bimba.checkpoints.released import MOST_LISTED, open_released, read_tokenizer
 from bimba.checkpoints.source import Source, find_source
 from bimba.checkpoints.tensors import open_folder, read_json
 from bimba.errors import CheckpointError, InputError
@@ -61,7 +60,7 @@ def load_model(
     except (ImportError, ValueError, StrictDataclassError) as error:
         raise InputError(
             f"{model} cannot be loaded with these options: {error}",
-            fix="check dtype, attn_implementation, quantization and config_overrides.",
+            fix="check its config.json, and dtype, attn_implementation, quantization and config_overrides.",
         ) from error
     if placed.move_to is not None:
         loaded.to(placed.move_to)  # type: ignore[arg-type] # the wrapper in transformers hides the signature
@@ -110,9 +109,9 @@ def _load_ours(
             + "\n    ".join(problems[:MOST_LISTED]),
             fix="fetch or convert the model again.",
         )
-    processor = AutoProcessor.from_pretrained(source.folder)
-    pixels = {"image_mean": processor.image_mean, "image_std": processor.image_std}
-    return model, BimbaProcessor.from_config(config, processor.tokenizer, **pixels)
+    settings = read_json(source.folder / "processor_config.json")
+    pixels = {name: settings[name] for name in ("image_mean", "image_std") if name in settings}
+    return model, BimbaProcessor.from_config(config, read_tokenizer(source.folder, config), **pixels)
 
 
 def _overridden(config: BimbaConfig, overrides: dict[str, Any] | None) -> BimbaConfig:

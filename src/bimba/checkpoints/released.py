@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, GenerationConfig
+from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from bimba.checkpoints.lora import lora_scale, merge_lora, strip_prefix
 from bimba.checkpoints.released_config import read_released_config
@@ -53,8 +53,7 @@ def open_released(source: Source) -> ReleasedModel:
     tensors = _translated(released, config, source)
     replaced = {name: tensor for name, tensor in base.items() if released[name] is not tensor}
     config.dtype = tensors["language_model.model.embed_tokens.weight"].dtype
-    tokenizer = AutoTokenizer.from_pretrained(source.folder, config=config.text_config)
-    processor = BimbaProcessor.from_config(config, tokenizer)
+    processor = BimbaProcessor.from_config(config, read_tokenizer(source.folder, config))
     return ReleasedModel(config, tensors, replaced, processor, read_generation_config(source.folder, config))
 
 
@@ -92,6 +91,26 @@ def _translated(released: dict[str, LazyTensor], config: BimbaConfig, source: So
             fix="pass the adapter with the base it was trained on; if files are damaged, fetch them again.",
         )
     return {name: tensors[name] for name in shapes if name in tensors}
+
+
+def read_tokenizer(folder: Path, config: BimbaConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder; code that a folder may bring along is never run.
+
+    Raises:
+        CheckpointError: its files are damaged or do not belong together.
+    """
+    try:
+        # The language model's config says which tokenizer it is; the folder's own may be of a type that transformers
+        # does not know.
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, config=config.text_config, trust_remote_code=False
+        )
+    except Exception as error:
+        raise CheckpointError(
+            f"the tokenizer files of {folder} cannot be read ({type(error).__name__}: {error}).",
+            fix="fetch or copy tokenizer.json, tokenizer_config.json, vocab.json and merges.txt again.",
+        ) from error
+    return tokenizer
 
 
 def read_generation_config(folder: Path, config: BimbaConfig) -> GenerationConfig:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import Qwen2Config
+from transformers import PreTrainedConfig, Qwen2Config
 
 from bimba.checkpoints.tensors import read_json
 from bimba.errors import CheckpointError
@@ -56,6 +56,10 @@ def read_released_config(base: Path, adapter: Path | None) -> BimbaConfig:
             f"{base} is a {settings.get('model_type')!r} model; the released base is {RELEASED_MODEL_TYPE!r}.",
             fix="pass lmms-lab/LLaVA-Video-7B-Qwen2 (or a fine-tune of it) as base.",
         )
+    if settings.get("mm_resampler_type") is not None:
+        raise CheckpointError(
+            f"{base} asks for the resampler {settings['mm_resampler_type']!r}.", fix="pass a base without one."
+        )
     own_settings = settings if adapter is None else read_json(adapter / "config.json")
     return BimbaConfig(
         vision_config=_vision_settings(base, settings),
@@ -73,8 +77,11 @@ def read_released_config(base: Path, adapter: Path | None) -> BimbaConfig:
 def _text_config(settings: Mapping[str, Any]) -> Qwen2Config:
     chosen = {name: settings[name] for name in _TEXT_SETTINGS if name in settings}
     rope = {"rope_type": "default", "rope_theta": settings.get("rope_theta", 1_000_000.0)}
-    rope.update(settings.get("rope_scaling") or {})
-    return Qwen2Config(**chosen, rope_parameters=rope, dtype=settings.get("torch_dtype"))
+    scaling = dict(settings.get("rope_scaling") or {})
+    if "type" in scaling:  # the older spelling of the same setting
+        scaling.setdefault("rope_type", scaling.pop("type"))
+    rope.update(scaling)
+    return Qwen2Config(**chosen, rope_parameters=rope)
 
 
 def _vision_settings(base: Path, settings: Mapping[str, object]) -> dict[str, Any]:
@@ -132,17 +139,9 @@ def write_released_config(config: BimbaConfig) -> dict[str, Any]:
     """
     text, vision = config.text_config, config.vision_config
     kind = config.compressor["type"]
-    expressible = (
-        text.model_type == "qwen2"
-        and vision.model_type == "siglip_vision_model"
-        and config.spatial_pooling == SPATIAL_POOLING
-        and config.compressor in (SELECTIVE_SCAN, POOLING)
-        and config.vision_feature_layer == -1
-    )
-    if not expressible:
+    if text.model_type != "qwen2" or vision.model_type != "siglip_vision_model":
         raise CheckpointError(
-            f"the public layout holds SigLIP, Qwen2 and the released compressor settings; this model is "
-            f"{vision.model_type}, {text.model_type}, {config.compressor}.",
+            f"the public layout holds SigLIP and Qwen2; this model is {vision.model_type} and {text.model_type}.",
             fix="keep the model in its own folder; from_pretrained reads it.",
         )
     settings = {name: getattr(text, name) for name in _TEXT_SETTINGS}
@@ -172,7 +171,53 @@ def write_released_config(config: BimbaConfig) -> dict[str, Any]:
 
 def vision_sizes(config: BimbaConfig) -> dict[str, Any] | None:
     """vision_config.json of a tower that is not so400m; None for the released tower, which has no such file."""
-    sizes = {name: getattr(config.vision_config, name) for name in SO400M if name != "model_type"}
-    if sizes == {name: value for name, value in SO400M.items() if name != "model_type"}:
-        return None
-    return sizes | {"hidden_act": config.vision_config.hidden_act}
+    sizes = _settings(config.vision_config)
+    return None if sizes == _settings(BimbaConfig().vision_config) else sizes
+
+
+def check_expressible(config: BimbaConfig, written: Path) -> None:
+    """Read a written folder back and compare: the public layout must say everything that our config says.
+
+    Raises:
+        CheckpointError: settings that would be lost, all of them named.
+    """
+    lost = differences(config, read_released_config(written, None))
+    if lost:
+        raise CheckpointError(
+            f"the public layout has no place for {', '.join(lost)}.",
+            fix="keep the model in its own folder; from_pretrained reads it.",
+        )
+
+
+def differences(config: BimbaConfig, other: BimbaConfig) -> list[str]:
+    """Settings of the model that `other` says otherwise: `pool_mode = 'average'`, `vision_config.hidden_act = ...`."""
+    pairs = (
+        ("", config, other),
+        ("vision_config.", config.vision_config, other.vision_config),
+        ("text_config.", config.text_config, other.text_config),
+    )
+    return [
+        f"{part}{name} = {value!r}"
+        for part, ours, theirs in pairs
+        for name, value in _settings(ours).items()
+        if _settings(theirs).get(name) != value
+    ]
+
+
+_NOT_COMPARED = {
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "text_config",
+    "tokenizer_size",
+    "torch_dtype",
+    "transformers_version",
+    "video_token_id",
+    "vision_config",
+}
+"""What follows from the weights and the tokenizer, or only names things."""
+
+
+def _settings(config: PreTrainedConfig) -> dict[str, Any]:
+    """What a config says of the model itself."""
+    return {name: value for name, value in config.to_dict().items() if name not in _NOT_COMPARED}

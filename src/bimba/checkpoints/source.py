@@ -8,12 +8,22 @@ from typing import Literal
 from bimba.checkpoints.released_config import is_released
 from bimba.checkpoints.tensors import INDEX_NAME, read_json, weight_files
 from bimba.errors import CheckpointError
+from bimba.models.bimba.configuration import BimbaConfig
 
+OUR_MODEL_TYPE = BimbaConfig.model_type
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_STEM = "adapter_model"
 TRAINABLES_STEM = "non_lora_trainables"
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model", "qwen.tiktoken")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "qwen.tiktoken")
+_SMALL_FILES = (
+    "config.json",
+    "generation_config.json",
+    "processor_config.json",
+    "tokenizer_config.json",
+    "tokenizer.json",
+)
+"""JSON files that are read early, so that a damaged one is named and nothing falls back to defaults in silence."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,9 @@ def find_source(model: str | Path, base: str | Path | None = None) -> Source:
             f"{folder} has no {ADAPTER_CONFIG}, so it is no adapter, but a base was given.",
             fix="leave base out to load the model alone, or pass the adapter's folder as model.",
         )
+    if (folder / "config.json").is_file() and read_json(folder / "config.json").get("model_type") == OUR_MODEL_TYPE:
+        _check_our_files(folder)
+        return Source("ours", folder)
     _check_base_files(folder)
     return Source("released" if is_released(read_json(folder / "config.json")) else "ours", folder)
 
@@ -124,12 +137,40 @@ def _check_adapter_files(folder: Path) -> None:
 
 def _check_base_files(folder: Path) -> None:
     missing = [] if (folder / "config.json").is_file() else ["config.json"]
-    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+    _refuse_missing(folder, missing + _missing_parts(folder), "hf download lmms-lab/LLaVA-Video-7B-Qwen2")
+    _check_readable(folder)
+    weight_files(folder)
+
+
+def _check_our_files(folder: Path) -> None:
+    """A folder of ours is whole or refused: what is missing must not be replaced by defaults."""
+    missing = [name for name in ("generation_config.json", "processor_config.json") if not (folder / name).is_file()]
+    missing += _missing_parts(folder)
+    if missing:
+        raise CheckpointError(
+            f"the model folder {folder} lacks {', '.join(missing)}.",
+            fix="copy it again from where it was made: bimba convert ADAPTER OUT --base BASE writes it whole, and so "
+            "do model.save_pretrained and processor.save_pretrained together.",
+        )
+    _check_readable(folder)
+    weight_files(folder)
+
+
+def _missing_parts(folder: Path) -> list[str]:
+    """Tokenizer and weights that are not there."""
+    missing = []
+    has_vocabulary = (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
+    if not has_vocabulary and not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         missing.append("tokenizer.json (or vocab.json and merges.txt)")
     if not any(folder.glob("model*.safetensors*")):
         missing.append("model.safetensors (or its shards and model.safetensors.index.json)")
-    _refuse_missing(folder, missing, "hf download lmms-lab/LLaVA-Video-7B-Qwen2")
-    weight_files(folder)
+    return missing
+
+
+def _check_readable(folder: Path) -> None:
+    for name in _SMALL_FILES:
+        if (folder / name).is_file():
+            read_json(folder / name)
 
 
 def _refuse_missing(folder: Path, missing: list[str], command: str) -> None:

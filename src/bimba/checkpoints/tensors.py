@@ -36,6 +36,20 @@ _DTYPES = {
 }
 
 
+UNREADABLE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    OSError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    AssertionError,
+)
+"""What torch.load raises on damaged files; none of it means that anything was executed."""
+
+
 class LazyTensor(Protocol):
     """A tensor that is read by `lazy[...]`."""
 
@@ -149,8 +163,8 @@ def weight_files(folder: Path) -> dict[str, list[str]]:
     index = folder / INDEX_NAME
     if index.is_file():
         files: dict[str, list[str]] = {}
-        for key, name in read_json(index)["weight_map"].items():
-            files.setdefault(str(name), []).append(key)
+        for key, name in weight_map(read_json(index).get("weight_map"), index).items():
+            files.setdefault(name, []).append(key)
         missing = sorted(name for name in files if not (folder / name).is_file())
         if missing or not files:
             raise CheckpointError(
@@ -164,6 +178,23 @@ def weight_files(folder: Path) -> dict[str, list[str]]:
         f"{folder} has no weights ({SINGLE_NAME}, or {INDEX_NAME} with its shards).",
         fix=f"fetch the model again: hf download MODEL_ID --local-dir {folder}",
     )
+
+
+def weight_map(content: object, where: Path) -> dict[str, str]:
+    """File of each tensor, as a JSON file lists it.
+
+    Raises:
+        CheckpointError: it is no such list, or a name leads out of the folder.
+    """
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{where} does not say which file holds which tensor.", fix="fetch the file again.")
+    for key, name in content.items():
+        if not isinstance(name, str) or not name.endswith(".safetensors") or Path(name).name != name:
+            raise CheckpointError(
+                f"{where} names {name!r} for {key}: not a safetensors file of its own folder.",
+                fix="do not use this folder unless you trust it; fetch the model again.",
+            )
+    return content
 
 
 def open_safetensors(path: Path) -> dict[str, LazyTensor]:
@@ -202,10 +233,10 @@ def read_bin(path: Path) -> dict[str, LazyTensor]:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except UNREADABLE as error:
         raise CheckpointError(
             f"{path} is refused: it is damaged or holds more than tensors, and pickled code is never run here "
-            f"({str(error).splitlines()[0]}).",
+            f"({(str(error).splitlines() or [type(error).__name__])[0]}).",
             fix="ask its author for a .safetensors file, or fetch the file again.",
         ) from error
     if not isinstance(state, Mapping) or not all(

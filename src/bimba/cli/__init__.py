@@ -4,7 +4,9 @@ One module a command. They import torch only when they run, so that `--help` is 
 """
 
 import logging
+import os
 import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -17,6 +19,8 @@ from bimba.cli.demo import demo
 from bimba.errors import BimbaError
 
 DEBUG = "--debug"
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 app = typer.Typer(
     name="bimba",
@@ -54,6 +58,9 @@ def main() -> None:
     debug = DEBUG in sys.argv[1:]
     arguments = [word for word in sys.argv[1:] if word != DEBUG]
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a letter is no reason to stop
     try:
         app(arguments)
     except BimbaError as error:
@@ -61,3 +68,10 @@ def main() -> None:
             raise
         print(f"error: {error.problem}\n  fix: {error.fix}", file=sys.stderr)
         sys.exit(2)
+    except SystemExit as leaving:
+        if leaving.code != INTERRUPTED:
+            raise
+        # A token may be in the making in another thread; nobody waits for it after Ctrl-C.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)

@@ -1,6 +1,7 @@
 """`bimba ask`: a video and a question in, the answer on the terminal as it is generated."""
 
 import json
+import sys
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +15,7 @@ from bimba.errors import InputError
 if TYPE_CHECKING:
     from bimba.inference import Answer, VideoQA
 
-LABELS = {"frames": "reading frames", "vision": "looking at frames"}
+LABELS = {"frames": "reading frames", "vision": "looking at frames", "compress": "compressing"}
 RELEASED = "mmiemon/BIMBA-LLaVA-Qwen2-7B"
 
 
@@ -46,7 +47,7 @@ def ask(
         float | None, typer.Option(help="Above 0: sample instead of taking the likeliest token.", min=0)
     ] = None,
     top_p: Annotated[float | None, typer.Option(help="Sample among the likeliest tokens of this total share.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.", min=0, max=2**63 - 1)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto (as stored), float32, bfloat16 or float16.")] = "auto",
     attn_implementation: Annotated[
@@ -100,7 +101,7 @@ def ask(
     if json_:
         timings = {"load": load_seconds} | answer.timings
         record = {"model": model, "video": str(video), "question": question} | answer.to_dict()
-        print(json.dumps(record | {"timings": timings}, ensure_ascii=False))
+        print(json.dumps(record | {"timings": timings}, ensure_ascii=not sys.stdout.encoding.startswith("utf")))
 
 
 def answer_on_terminal(
@@ -116,7 +117,6 @@ def answer_on_terminal(
             if to_stdout:
                 print(piece, end="", flush=True)
     finally:
-        stream.close()
         if to_stdout:
             print(flush=True)
     return stream.answer

@@ -39,9 +39,20 @@ class ScanDirection(nn.Module):
         self.readout_proj = nn.Linear(inner_dim, state_dim, bias=False)
         self.dt_proj = nn.Linear(dt_rank, inner_dim, bias=False)
         self.dt_bias = nn.Parameter(torch.empty(inner_dim))
-        self.A_log = nn.Parameter(torch.empty(inner_dim, state_dim))
+        self.A_log = nn.Parameter(torch.empty(inner_dim, state_dim, dtype=torch.float32))
         self.D = nn.Parameter(torch.empty(inner_dim))
         self.reset_parameters()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ScanDirection":
+        """Keep the decay rates in float32 through `.half()` and `.to(bfloat16)`.
+
+        They are exponents of exponentials: bfloat16 would move them by percents over a long sequence.
+        """
+        exact = self.A_log.data
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.A_log.dtype in (torch.float16, torch.bfloat16):
+            self.A_log.data = exact.to(self.A_log.device)
+        return self
 
     def reset_parameters(self) -> None:
         """Fresh initial values, see `initialise`."""

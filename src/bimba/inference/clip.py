@@ -14,7 +14,7 @@ import torch
 from bimba.errors import InputError
 from bimba.video.decode import iter_frames
 from bimba.video.probe import probe
-from bimba.video.sampling import choose_frames, every_nth
+from bimba.video.sampling import check_sampling, choose_frames, every_nth
 
 logger = logging.getLogger(__name__)
 
@@ -77,24 +77,32 @@ class ClipFile:
             num_available=info.num_frames,
         )
 
+    def shortened(self, num_frames: int, sampling: str) -> Clip:
+        """As `choose`; a file has frames for every number."""
+        return self.choose(num_frames, sampling)
+
 
 class ClipArray:
     """Frames that the caller decoded and chose; they are all taken, and their times are unknown."""
 
     def __init__(self, frames: np.ndarray | torch.Tensor) -> None:
-        array = frames.cpu().numpy() if isinstance(frames, torch.Tensor) else np.asarray(frames)
-        if array.ndim != 4 or array.shape[-1] != 3 or array.dtype != np.uint8 or not len(array):
+        if frames.dtype not in (np.uint8, torch.uint8) or frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
             raise InputError(
-                f"frames must be uint8 [T, H, W, 3] with T >= 1; these are {array.dtype} {list(array.shape)}.",
+                f"frames must be uint8 [T, H, W, 3] with T >= 1; these are {frames.dtype} {list(frames.shape)}.",
                 fix="convert them, e.g. (frames * 255).astype('uint8'), or pass the path of the video.",
             )
-        self._frames = array
+        self._frames: np.ndarray = frames.cpu().numpy() if isinstance(frames, torch.Tensor) else frames
 
     def choose(self, num_frames: int, sampling: str) -> Clip:
         """All frames, whatever is asked: they are chosen already."""
-        del num_frames, sampling
-        frames = self._frames
-        return Clip(len(frames), lambda: iter(frames), (), (), 0.0, len(frames))
+        check_sampling(sampling)
+        return self.shortened(max(num_frames, len(self._frames)), sampling)
+
+    def shortened(self, num_frames: int, sampling: str) -> Clip:
+        """The first frames only; to find out how many would fit into a prompt."""
+        del sampling
+        frames = self._frames[:num_frames]
+        return Clip(len(frames), lambda: iter(frames), (), (), 0.0, len(self._frames))
 
 
 def open_video(video: Video) -> ClipFile | ClipArray:
@@ -104,4 +112,10 @@ def open_video(video: Video) -> ClipFile | ClipArray:
         VideoError: the file cannot be read as a video or image.
         InputError: frames of another shape or dtype.
     """
-    return ClipFile(video) if isinstance(video, str | Path) else ClipArray(video)
+    if isinstance(video, str | Path):
+        return ClipFile(video)
+    if isinstance(video, np.ndarray | torch.Tensor):
+        return ClipArray(video)
+    raise InputError(
+        f"the video is a {type(video).__name__}.", fix="pass a path, or frames as a uint8 array [T, H, W, 3]."
+    )

@@ -3,11 +3,18 @@
 import copy
 import difflib
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 from transformers import GenerationConfig
 
 from bimba.errors import InputError
+
+
+def is_whole(value: object, *, least: int) -> bool:
+    """Whether a value is a whole number (Python's or numpy's) that is large enough."""
+    return isinstance(value, Integral) and int(value) >= least
+
 
 _SAMPLING = {
     "temperature": 1.0,
@@ -23,8 +30,8 @@ _SAMPLING = {
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "temperature": (lambda value: value >= 0, "0 (greedy) or more"),
     "top_p": (lambda value: 0 < value <= 1, "a share above 0, at most 1"),
-    "top_k": (lambda value: isinstance(value, int) and value >= 0, "a whole number"),
-    "num_beams": (lambda value: isinstance(value, int) and value >= 1, "a whole number of at least 1"),
+    "top_k": (lambda value: is_whole(value, least=0), "a whole number"),
+    "num_beams": (lambda value: is_whole(value, least=1), "a whole number of at least 1"),
     "repetition_penalty": (lambda value: value > 0, "a number above 0 (1 is none)"),
 }
 _NOT_OPTIONS = {
@@ -56,8 +63,8 @@ def generation_settings(defaults: GenerationConfig, max_new_tokens: int, options
     Raises:
         InputError: an option is unknown or out of range.
     """
-    if max_new_tokens < 1:
-        raise InputError(f"max_new_tokens is {max_new_tokens}.", fix="ask for at least one token.")
+    if not is_whole(max_new_tokens, least=1):
+        raise InputError(f"max_new_tokens is {max_new_tokens}.", fix="ask for a whole number of at least one.")
     known = set(GenerationConfig().to_dict()) - _NOT_OPTIONS
     for name in options:
         if name not in known:
@@ -70,15 +77,19 @@ def generation_settings(defaults: GenerationConfig, max_new_tokens: int, options
     for name, (is_right, range_text) in _RANGES.items():
         if wanted.get(name) is not None and not is_right(wanted[name]):
             raise InputError(f"{name} is {wanted[name]}.", fix=f"give {range_text}.")
+    if wanted.get("use_cache") is False:
+        raise InputError("use_cache is False.", fix="leave it out; videos are embedded once and kept in the cache.")
     if wanted.get("temperature") == 0:
         del wanted["temperature"]
-        wanted.setdefault("do_sample", False)
+        wanted["do_sample"] = False
     asked_to_sample = any(wanted.get(name) is not None for name in _SAMPLING)
     wanted.setdefault("do_sample", asked_to_sample)
     settings = copy.deepcopy(defaults)
     if not wanted["do_sample"]:
         settings.update(**_SAMPLING)
+    # One answer as plain ids, without beams, whatever the checkpoint's own config says; options come on top.
     settings.max_length = None
+    settings.update(num_beams=1, num_return_sequences=1, return_dict_in_generate=False, use_cache=True)
     try:
         settings.update(max_new_tokens=max_new_tokens, **wanted)
         settings.validate()

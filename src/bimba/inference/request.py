@@ -58,7 +58,10 @@ class RequestBuilder:
         Raises:
             InputError: no such number of frames, or the placeholder stands where it must not.
         """
-        clip = None if self.video is None else self.video.choose(num_frames, self.sampling)
+        return self._about(None if self.video is None else self.video.choose(num_frames, self.sampling))
+
+    def _about(self, clip: Clip | None) -> Request:
+        """The prompt about a clip."""
         prompt = self.processor.render(self._with_video(clip))
         ids: list[int] = self.processor.tokenizer(prompt, add_special_tokens=False)["input_ids"]
         num_tokens = [] if clip is None else [self.processor.num_video_tokens(clip.num_frames)]
@@ -78,16 +81,17 @@ class RequestBuilder:
 
     def most_frames(self, start: int, limit: int) -> int:
         """The largest number of frames below `start` whose prompt has at most `limit` tokens; 0 if none has."""
-        low, high = 0, start
+        too_few = self.processor.temporal_pooling - 1
+        low, high = too_few, start
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if self._length(middle) <= limit else (low, middle)
-        return low
+        return 0 if low == too_few else low
 
     def _length(self, num_frames: int) -> int:
-        if num_frames < self.processor.temporal_pooling:
-            return 0
-        return len(self.build(num_frames).input_ids)
+        """Tokens of the prompt with so many frames."""
+        clip = None if self.video is None else self.video.shortened(num_frames, self.sampling)
+        return len(self._about(clip).input_ids)
 
 
 def build_request(builder: RequestBuilder, num_frames: int, context_length: int | None, max_new_tokens: int) -> Request:
@@ -108,11 +112,8 @@ def build_request(builder: RequestBuilder, num_frames: int, context_length: int 
     if request.clip is not None:
         fitting = builder.most_frames(request.clip.num_frames, context_length - max_new_tokens)
     if fitting:
-        raise InputError(
-            problem,
-            fix=f"take at most {fitting} frames (num_frames={fitting}, --frames {fitting}), or a larger "
-            "temporal_pooling.",
-        )
+        how = f" (num_frames={fitting}, --frames {fitting})" if request.clip and request.clip.frame_seconds else ""
+        raise InputError(problem, fix=f"take at most {fitting} frames{how}, or a larger temporal_pooling.")
     raise InputError(problem, fix="shorten the question, or ask for fewer new tokens (max_new_tokens).")
 
 
@@ -122,7 +123,15 @@ def checked_turns(question: Conversation, *, has_video: bool) -> tuple[Message, 
     Raises:
         InputError: it is empty, does not end with a user's turn, or holds the video placeholder too often.
     """
-    turns = (Message("user", question),) if isinstance(question, str) else tuple(map(_message, question))
+    try:
+        turns = (Message("user", question),) if isinstance(question, str) else tuple(map(_message, question))
+    except TypeError as error:
+        raise InputError(f"the question is {question!r}.", fix="give a text, or a list of turns.") from error
+    for turn in turns:
+        if _is_broken(turn.content):
+            raise InputError(
+                "the question holds bytes that are no text.", fix="write it in the terminal's encoding (UTF-8)."
+            )
     if not turns or turns[-1].role != "user":
         raise InputError("the conversation does not end with a question.", fix="end it with a turn of the user.")
     if not turns[-1].content.replace(VIDEO_TOKEN, "").strip():
@@ -137,9 +146,16 @@ def checked_turns(question: Conversation, *, has_video: bool) -> tuple[Message, 
     return turns
 
 
+def _is_broken(text: str) -> bool:
+    """Whether a text holds halves of characters, which bytes of another encoding leave behind."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _message(turn: Message | Mapping[str, str]) -> Message:
     if isinstance(turn, Message):
         return turn
+    if not isinstance(turn, Mapping):
+        raise InputError(f"a turn is {turn!r}.", fix='give turns as {"role": "user", "content": text}.')
     role = turn.get("role")
     if role not in ("system", "user", "assistant") or not isinstance(turn.get("content"), str):
         raise InputError(

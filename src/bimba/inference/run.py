@@ -141,9 +141,13 @@ class AnswerStream:
                     raise item
                 yield item
             self._answer = item
+        except KeyboardInterrupt:
+            stop.event.set()  # the thread ends after the token in hand; nobody waits for it
+            raise
         finally:
-            stop.event.set()
-            thread.join()
+            if not stop.event.is_set():
+                stop.event.set()
+                thread.join()
 
 
 class Listener(TextStreamer):

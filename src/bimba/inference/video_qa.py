@@ -10,7 +10,7 @@ from transformers import BatchFeature
 from bimba.errors import InputError
 from bimba.inference.answer import Answer
 from bimba.inference.clip import Clip, Video, open_video
-from bimba.inference.generation import generation_settings
+from bimba.inference.generation import generation_settings, is_whole
 from bimba.inference.request import Conversation, Request, RequestBuilder, build_request, checked_turns
 from bimba.inference.run import AnswerStream, Run
 from bimba.inference.stopwatch import Stopwatch
@@ -18,7 +18,8 @@ from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
 
 Progress = Callable[[str, int, int], None]
-"""Called with a stage ("frames" or "vision"), how many frames are done, and how many there are."""
+"""Called with a stage ("frames", "vision", "compress"), how much of it is done and how much there is: frames of the
+first two; the compressor takes all of them at once."""
 
 T = TypeVar("T")
 
@@ -163,15 +164,22 @@ class VideoQA:
         time_sentence: bool,
         max_new_tokens: int,
     ) -> Request:
-        if num_frames < 1:
-            raise InputError(f"num_frames is {num_frames}.", fix="take at least one frame (--frames 1).")
+        if not is_whole(num_frames, least=1):
+            raise InputError(f"num_frames is {num_frames}.", fix="take a whole number of at least one (--frames 1).")
         turns = checked_turns(question, has_video=video is not None)
         with watch.stage("probe"):
             opened = None if video is None else open_video(video)
         with watch.stage("prompt"):
             builder = RequestBuilder(self.processor, opened, turns, sampling, time_sentence)
-            context_length = self.model.config.text_config.to_dict().get("max_position_embeddings")
-            return build_request(builder, num_frames, context_length, max_new_tokens)
+            return build_request(builder, num_frames, self._context_length(), max_new_tokens)
+
+    def _context_length(self) -> int | None:
+        """Tokens that the language model can read; None where its config sets no limit (recurrent models).
+
+        The attribute follows each family's own name for it (n_positions, ...).
+        """
+        text_config = self.model.config.text_config
+        return int(text_config.max_position_embeddings) if hasattr(text_config, "max_position_embeddings") else None
 
     def _pixels(self, watch: Stopwatch, clip: Clip) -> Tensor:
         """Decode and make pixels, frame by frame: [T, 3, S, S]."""
@@ -198,9 +206,13 @@ class VideoQA:
             features = self.model.get_vision_features(pixels, on_step=report)
         with watch.stage("project"):
             tokens = self.model.project(features)
+        if self.progress is not None:
+            self.progress("compress", 0, 1)
         with watch.stage("compress"):
-            compressed = self.model.compress(tokens[None])[0]
-            return self.model.pack(compressed)
+            packed = self.model.pack(self.model.compress(tokens[None])[0])
+        if self.progress is not None:
+            self.progress("compress", 1, 1)
+        return packed
 
     def _reported(self, stage: str, total: int, values: Iterator[T]) -> Iterator[T]:
         """Hand values through and report how many came."""

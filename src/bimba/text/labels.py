@@ -4,6 +4,7 @@ Shapes: L tokens of the conversation.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from bimba.text.prompts import VIDEO_TOKEN, Message, chatml_turn, with_system
 
@@ -14,6 +15,13 @@ NEWLINE_ID = 198
 """Id of a newline on its own in Qwen2's vocabulary; the released training code names it by number."""
 
 Tokenize = Callable[[str], list[int]]
+
+
+class Render(Protocol):
+    """Writes a conversation as text."""
+
+    def __call__(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
+        """The conversation, and the words before an answer if asked."""
 
 
 def training_ids_and_labels(
@@ -40,6 +48,47 @@ def training_ids_and_labels(
         learned = message.role == "assistant"
         ids += turn
         labels += [token if (learned or token in marks) and token != video_token_id else IGNORE for token in turn]
+    return ids, labels
+
+
+def template_ids_and_labels(
+    messages: Sequence[Message], render: Render, tokenize: Tokenize, video_token_id: int
+) -> tuple[list[int], list[int]]:
+    """Ids and labels of a conversation in a language model's own chat template.
+
+    What the assistant says is learned, from the end of the generation prompt to the end of the turn; the rest is not.
+    The template must write a conversation as a beginning of every longer one, as nearly all do.
+
+    Args:
+        messages: the conversation.
+        render: conversation -> text, with the generation prompt behind it if asked (`BimbaProcessor.render`).
+        tokenize: text -> ids, special tokens in the text as their ids, nothing added.
+        video_token_id: id of the placeholder.
+
+    Returns:
+        ids [L] and labels [L].
+
+    Raises:
+        ValueError: the template writes the beginning of a conversation otherwise once it goes on.
+    """
+    ids: list[int] = []
+    labels: list[int] = []
+    written = ""
+
+    def write(text: str, *, learned: bool) -> None:
+        nonlocal written
+        if not text.startswith(written):
+            raise ValueError(f"the chat template does not go on from {written[-40:]!r}; its answers cannot be told.")
+        turn = tokenize(text[len(written) :])
+        ids.extend(turn)
+        labels.extend(token if learned and token != video_token_id else IGNORE for token in turn)
+        written = text
+
+    for index, message in enumerate(messages):
+        if message.role == "assistant":
+            write(render(messages[:index], add_generation_prompt=True), learned=False)
+            write(render(messages[: index + 1], add_generation_prompt=False), learned=True)
+    write(render(messages, add_generation_prompt=False), learned=False)
     return ids, labels
 
 

@@ -109,17 +109,26 @@ def choose_frames(
     Raises:
         InputError: a count is below 1, a rate is not a positive finite number, or the mode is unknown.
     """
-    if sampling not in get_args(Sampling):
-        raise InputError(
-            f"Sampling is {sampling!r}, which is none of {', '.join(get_args(Sampling))}.",
-            fix="pass --sampling uniform (frames spread over the whole video) or --sampling fps (a fixed rate).",
-        )
+    check_sampling(sampling)
     _check_counts(num_available, num_frames)
     if sampling == "fps":
         indices = every_nth(num_available, average_fps, fps)
         if len(indices) <= num_frames:
             return _timed(indices, frame_step(average_fps, fps))
     return _timed(uniform_indices(num_available, num_frames), average_fps)
+
+
+def check_sampling(sampling: str) -> None:
+    """Refuse a way of choosing frames that there is none of.
+
+    Raises:
+        InputError: it is neither "uniform" nor "fps".
+    """
+    if sampling not in get_args(Sampling):
+        raise InputError(
+            f"Sampling is {sampling!r}, which is none of {', '.join(get_args(Sampling))}.",
+            fix="pass --sampling uniform (frames spread over the whole video) or --sampling fps (a fixed rate).",
+        )
 
 
 def _timed(indices: list[int], frames_a_second: float) -> FrameChoice:

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor, RepetitionPenaltyLogitsProcessor
+from transformers import LogitsProcessor
 
 
 class OnlyTokenizerIds(LogitsProcessor):
@@ -24,18 +24,3 @@ class OnlyTokenizerIds(LogitsProcessor):
         if self.video_token_id is not None and self.video_token_id < scores.shape[1]:
             scores[:, self.video_token_id] = -torch.inf
         return scores
-
-
-class RepetitionPenaltyOnNewTokens(RepetitionPenaltyLogitsProcessor):
-    """Repetition penalty that does not see the prompt.
-
-    The public code generates from embeddings, so its penalty counts new tokens only; the answers of the released
-    model depend on it.
-
-    Args:
-        penalty: 1.0 is none.
-        prompt_length: L, ids that are left out.
-    """
-
-    def __init__(self, penalty: float, prompt_length: int) -> None:
-        super().__init__(penalty, prompt_ignore_length=prompt_length)

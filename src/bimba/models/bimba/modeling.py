@@ -19,6 +19,7 @@ from transformers import (
     GenerationMixin,
     LogitsProcessorList,
     PreTrainedModel,
+    RepetitionPenaltyLogitsProcessor,
 )
 from transformers import initialization as init
 from transformers.activations import ACT2FN
@@ -27,7 +28,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from bimba.compressors import PoolingCompressor, SelectiveScanCompressor
 from bimba.compressors.mixer import ScanDirection, ZeroLinear
 from bimba.models.bimba.configuration import BimbaConfig
-from bimba.models.bimba.decoding import OnlyTokenizerIds, RepetitionPenaltyOnNewTokens
+from bimba.models.bimba.decoding import OnlyTokenizerIds
 from bimba.models.bimba.separators import Separators
 from bimba.models.bimba.splice import splice_videos
 
@@ -293,45 +294,53 @@ class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
         """The `generate` of transformers for prompts with videos; the videos are encoded once, whatever the beams.
 
         The embedded prompt goes to the language model's own `generate`, so each family of language models keeps its
-        cache and its positions. Two rules of the released model are kept: the repetition penalty of the generation
-        config counts new tokens only, and ids beyond the tokenizer (padding of the embedding table, the placeholder)
-        are never generated.
+        cache and its positions. As in the public code, everything that looks at earlier tokens (repetition penalty,
+        banned n-grams, ...) sees the new ones only. Ids beyond the tokenizer (padding of the embedding table, the
+        placeholder) are never generated.
 
         Args:
             input_ids: [B, L], one placeholder for each video token.
             pixel_values_videos: as in `forward`.
             num_video_frames: as in `forward`.
             video_features: as in `forward`.
-            logits_processor: applied after the two rules.
+            logits_processor: applied after the tokenizer's ids are picked out.
             kwargs: as `transformers.GenerationMixin.generate` takes them.
 
         Returns:
             ids [B, L + new], the prompt included, or what `return_dict_in_generate` asks for.
 
         Raises:
-            ValueError: no prompt, or videos without a cache.
+            ValueError: no prompt, no cache, or an assistant model.
         """
         if input_ids is None:
             raise ValueError("generate needs input_ids.")
+        if kwargs.get("assistant_model") is not None:
+            raise ValueError("generate takes no assistant_model: it would not see the video.")
         config = copy.deepcopy(kwargs.pop("generation_config", None) or self.generation_config)
-        has_video = pixel_values_videos is not None or video_features is not None
-        if has_video and kwargs.get("use_cache", config.use_cache) is False:
-            # Without a cache each step reads the ids again, in which the videos are mere placeholders.
-            raise ValueError("generate with videos needs use_cache=True.")
-        embeds = self.embed(input_ids, pixel_values_videos, num_video_frames, video_features)
-        processors = LogitsProcessorList([OnlyTokenizerIds(self.config.tokenizer_size, self.config.video_token_id)])
-        penalty = kwargs.pop("repetition_penalty", None) or config.repetition_penalty
-        if penalty is not None:
-            processors.append(RepetitionPenaltyOnNewTokens(penalty, input_ids.shape[1]))
-        config.repetition_penalty = 1.0
+        config.update(**self.generation_config.to_dict(), defaults_only=True)  # as transformers fills what is not set
         config.update(**{name: kwargs.pop(name) for name in list(kwargs) if name in config.to_dict()})
-        return self.language_model.generate(
-            input_ids=input_ids,
-            inputs_embeds=embeds,
-            generation_config=config,
-            logits_processor=LogitsProcessorList([*processors, *(logits_processor or [])]),
-            **kwargs,
+        if config.use_cache is False:
+            # Without a cache each step reads ids again, and the prompt has none: it is embedded.
+            raise ValueError("generate needs use_cache=True.")
+        processors = LogitsProcessorList([OnlyTokenizerIds(self.config.tokenizer_size, self.config.video_token_id)])
+        if config.repetition_penalty not in (None, 1.0):  # said here, transformers warns that it skips the prompt
+            processors.append(RepetitionPenaltyLogitsProcessor(config.repetition_penalty))
+            config.repetition_penalty = 1.0
+        processors.extend(logits_processor or [])
+        embeds = self.embed(input_ids, pixel_values_videos, num_video_frames, video_features)
+        output = self.language_model.generate(
+            inputs_embeds=embeds, generation_config=config, logits_processor=processors, **kwargs
         )
+        if isinstance(output, Tensor):
+            return _after_prompt(input_ids, output)
+        output.sequences = _after_prompt(input_ids, output.sequences)
+        return output
+
+
+def _after_prompt(prompt: Tensor, new: Tensor) -> Tensor:
+    """Prompts [B, L], each as often as it was answered, with the new tokens [B * n, new] behind them."""
+    repeated = prompt.repeat_interleave(len(new) // len(prompt), dim=0)
+    return torch.cat([repeated.to(new.device), new], dim=1)
 
 
 AutoModelForImageTextToText.register(BimbaConfig, BimbaForConditionalGeneration, exist_ok=True)

@@ -4,10 +4,12 @@ Shapes: B prompts, L longest prompt, F frames of all videos, S image size.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor
 from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
@@ -15,7 +17,7 @@ from bimba.errors import InputError
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.separators import num_video_tokens
 from bimba.ops.pool import pooled_shape
-from bimba.text.labels import expand_placeholders
+from bimba.text.labels import expand_placeholders, template_ids_and_labels, training_ids_and_labels
 from bimba.text.prompts import VIDEO_TOKEN, Message, chatml
 from bimba.video.pixels import make_pixels
 
@@ -142,6 +144,17 @@ class BimbaProcessor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
         )
         return text
 
+    def training_ids_and_labels(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
+        """Ids [L] and labels [L] of a conversation, one placeholder a video: as released, or by the own template."""
+
+        def tokenize(text: str) -> list[int]:
+            ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            return ids
+
+        if self.prompt_style == "chatml":
+            return training_ids_and_labels(messages, tokenize, self.video_token_id)
+        return template_ids_and_labels(messages, self.render, tokenize, self.video_token_id)
+
     def make_pixels(self, frames: Iterable[np.ndarray]) -> Tensor:
         """Frames, each uint8 [height, width, 3] -> float32 [T, 3, S, S]."""
         return make_pixels(frames, size=self.image_size, mean=self.image_mean, std=self.image_std)
@@ -154,7 +167,6 @@ class BimbaProcessor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
         *,
         pixel_values_videos: Sequence[Tensor] | None = None,
         return_tensors: str = "pt",
-        padding: bool = True,
         padding_side: str = "left",
         progress: Callable[[int], None] | None = None,
         **tokenizer_options: Any,
@@ -167,8 +179,7 @@ class BimbaProcessor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
             images: images, each uint8 [height, width, 3] or a PIL image: videos of one frame.
             pixel_values_videos: pixels of each video [T, 3, S, S], instead of its frames.
             return_tensors: "pt".
-            padding: pad shorter prompts (left, so that generation goes on at the end).
-            padding_side: "left" or "right".
+            padding_side: where shorter prompts are padded: "left", so that generation goes on at the end, or "right".
             progress: called with 1 after each frame.
             tokenizer_options: passed to the tokenizer.
 
@@ -187,8 +198,7 @@ class BimbaProcessor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
         counts = [len(video) for video in pixels]
         encoded = self.tokenizer(prompts, add_special_tokens=False, **tokenizer_options)
         ids = self._expand(encoded["input_ids"], [self.num_video_tokens(count) for count in counts])
-        data = dict(self.tokenizer.pad({"input_ids": ids}, padding=padding, padding_side=padding_side))
-        batch = BatchFeature(data, tensor_type="pt")
+        batch = BatchFeature(_padded(ids, self._pad_id(), left=padding_side == "left"))
         if pixels:
             batch["pixel_values_videos"] = torch.cat(pixels)
             batch["num_video_frames"] = torch.tensor(counts)
@@ -208,13 +218,22 @@ class BimbaProcessor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
         if ready is not None:
             return list(ready)
         if images is not None:
-            videos = [np.asarray(image)[None] for image in images]
+            videos = [np.asarray(image.convert("RGB") if isinstance(image, Image) else image)[None] for image in images]
+        if any(isinstance(video, str | Path) for video in videos or []):
+            raise ValueError("the processor takes frames; VideoQA.prepare reads files.")
         pixels = []
         for video in videos or []:
             pixels.append(self.make_pixels(np.asarray(video)))
             if progress is not None:
                 progress(len(video))
         return pixels
+
+    def _pad_id(self) -> int:
+        """Any id will do, since padding is masked; tokenizers without one are padded with their end."""
+        for token_id in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
+            if token_id is not None:
+                return int(token_id)
+        return 0
 
     def _expand(self, prompts: Sequence[list[int]], num_tokens: list[int]) -> list[list[int]]:
         """One placeholder for each video token, the videos dealt to the prompts in order."""
@@ -231,6 +250,17 @@ class BimbaProcessor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
     def model_input_names(self) -> list[str]:
         """Keys of the result."""
         return ["input_ids", "attention_mask", "pixel_values_videos", "num_video_frames"]
+
+
+def _padded(prompts: Sequence[list[int]], pad_id: int, *, left: bool) -> dict[str, Tensor]:
+    """Ids of prompts as one tensor [B, L] with its attention mask."""
+    longest = max(map(len, prompts))
+    rows, masks = [], []
+    for ids in prompts:
+        padding = longest - len(ids)
+        rows.append([pad_id] * padding + ids if left else ids + [pad_id] * padding)
+        masks.append([0] * padding + [1] * len(ids) if left else [1] * len(ids) + [0] * padding)
+    return {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(masks)}
 
 
 AutoProcessor.register(BimbaConfig, BimbaProcessor, exist_ok=True)
