@@ -105,7 +105,7 @@ def read_tokenizer(folder: Path, config: BimbaConfig) -> PreTrainedTokenizerBase
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, config=config.text_config, trust_remote_code=False
         )
-    except Exception as error:
+    except Exception as error:  # the tokenizers library raises this very class for damaged files
         raise CheckpointError(
             f"the tokenizer files of {folder} cannot be read ({type(error).__name__}: {error}).",
             fix="fetch or copy tokenizer.json, tokenizer_config.json, vocab.json and merges.txt again.",

@@ -5,7 +5,7 @@ Shapes: B prompts, L longest prompt, F frames of all videos, S image size.
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,9 +14,9 @@ from torch import Tensor
 from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from bimba.errors import InputError
-from bimba.models.bimba.configuration import BimbaConfig
+from bimba.models.bimba.configuration import BimbaConfig, NewlinePosition
 from bimba.models.bimba.separators import num_video_tokens
-from bimba.ops.pool import pooled_shape
+from bimba.ops.pool import PoolMode, pooled_shape
 from bimba.text.labels import expand_placeholders, template_ids_and_labels, training_ids_and_labels
 from bimba.text.prompts import VIDEO_TOKEN, Message, chatml
 from bimba.video.pixels import make_pixels
@@ -37,7 +37,7 @@ IMAGE_MEAN = IMAGE_STD = (0.5, 0.5, 0.5)
 """SigLIP's normalisation; CLIP's differs and comes from its preprocessor_config.json."""
 
 
-class BimbaProcessor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
+class BimbaProcessor(ProcessorMixin):
     """Tokenizer and pixels of a BIMBA model, and the number of placeholders that a video needs.
 
     Args:
@@ -63,9 +63,9 @@ class BimbaProcessor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
         image_std: Sequence[float] = IMAGE_STD,
         spatial_pooling: int = 2,
         temporal_pooling: int = 1,
-        pool_mode: str = "bilinear",
-        newline_position: str = "grid",
-        prompt_style: str = "chatml",
+        pool_mode: PoolMode = "bilinear",
+        newline_position: NewlinePosition = "grid",
+        prompt_style: Literal["chatml", "template"] = "chatml",
         chat_template: str | None = None,
     ) -> None:
         if VIDEO_TOKEN not in tokenizer.get_vocab():
@@ -122,8 +122,8 @@ class BimbaProcessor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
                 "(--temporal-pooling 1, config_overrides={'temporal_pooling': 1}).",
             )
         side, pool = self.patches_per_side, (self.temporal_pooling, self.spatial_pooling, self.spatial_pooling)
-        grid = pooled_shape(num_frames, side, side, pool, self.pool_mode)  # type: ignore[arg-type]
-        return num_video_tokens(grid, self.newline_position)  # type: ignore[arg-type]
+        grid = pooled_shape(num_frames, side, side, pool, self.pool_mode)
+        return num_video_tokens(grid, self.newline_position)
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
         """Conversation -> prompt text with one placeholder a video: ChatML as released, or the tokenizer's template.
