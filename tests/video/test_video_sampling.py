@@ -5,11 +5,11 @@ import math
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from video_files import shared_file
 
 from bimba.errors import InputError
 from bimba.video.sampling import choose_frames, every_nth, frame_step, uniform_indices
@@ -18,13 +18,13 @@ counts = st.integers(1, 20_000)
 rates = st.floats(0.1, 240.0)
 
 
-def test_every_golden_case_gives_the_same_frames_and_times() -> None:
-    golden = json.loads(shared_file("golden/bimba/e2e/sampling.json").read_text())
-    assert len(golden["cases"]) >= 12
-    for case in golden["cases"]:
+def test_every_golden_case_gives_the_same_frames_and_times(golden: Path) -> None:
+    record = json.loads((golden / "sampling.json").read_text())
+    assert len(record["cases"]) >= 12
+    for case in record["cases"]:
         choice = choose_frames(
-            golden["total_frames"],
-            golden["avg_fps"],
+            record["total_frames"],
+            record["avg_fps"],
             case["max_frames_num"],
             sampling="uniform" if case["force_sample"] else "fps",
             fps=case["fps"],
