@@ -279,7 +279,7 @@ def test_ours_is_not_converted_again_and_released_not_reversed(golden: Path, tmp
     out = converted(golden, tmp_path / "ours")
     with pytest.raises(CheckpointError, match="in our layout already"):
         convert(out, tmp_path / "again")
-    with pytest.raises(CheckpointError, match="not in our layout"):
+    with pytest.raises(CheckpointError, match="in the released layout already"):
         reverse(golden / "tiny_base", tmp_path / "back")
 
 

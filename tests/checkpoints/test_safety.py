@@ -137,6 +137,13 @@ def test_damaged_weights_of_ours_are_named(golden: Path, tmp_path: Path) -> None
     refused(ours, "model.safetensors is not a whole safetensors file")
 
 
+def test_adapters_of_peft_are_told_from_released_ones(pair: Path) -> None:
+    for name in ("config.json", "non_lora_trainables.bin"):
+        (pair / "tiny_lora" / name).unlink()
+    message = refused(pair / "tiny_lora", "an adapter of PEFT", "PeftModel.from_pretrained")
+    assert "hf download" not in message, "that would write over the user's own adapter"
+
+
 def test_folder_that_is_no_model_is_not_filled(tmp_path: Path) -> None:
     message = refused(tmp_path, "lacks config.json", "--local-dir DIR")
     assert f"--local-dir {tmp_path}" not in message

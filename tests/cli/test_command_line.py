@@ -220,6 +220,28 @@ def test_terminals_without_letters_still_get_answers(model: Path, video: Path) -
     assert json.loads(done.stdout)["question"] == "Où?"
 
 
+def test_reader_may_leave_before_the_answer_ends(model: Path, video: Path) -> None:
+    command = f"{BIMBA} ask {video} What? --model {model} --frames 2 --max-new-tokens 300 | head -c 1"
+    done = subprocess.run(["bash", "-c", f"{command}; echo ${{PIPESTATUS[0]}}"], capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout.endswith("1\n"), "an ordinary exit, no abort"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+@pytest.mark.parametrize("extra", [(), ("--json",)])
+def test_full_disk_is_one_clear_sentence(model: Path, video: Path, extra: tuple[str, ...]) -> None:
+    words = [BIMBA, "ask", video, "What?", "--model", model, "--frames", "2", "--max-new-tokens", "3", *extra]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(list(map(str, words)), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: the answer could not be written: No space left on device.\n  fix: free some space.\n"
+
+
+def test_addresses_and_names_that_cannot_be_are_refused(model: Path) -> None:
+    refused(bimba("ask", "https://example.com/a.mp4", "What?", "--model", model), "https addresses are not fetched")
+    refused(bimba("ask", "a" * 300 + ".mp4", "What?", "--model", model), "cannot be opened")
+
+
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     done = bimba("ask", tmp_path / "no.mp4", "What?", "--model", "x", "--debug")
     assert "Traceback" in done.stderr
@@ -249,7 +271,7 @@ def test_convert_refuses_and_leaves_nothing(golden: Path, tmp_path: Path) -> Non
     shutil.copytree(golden / "tiny_lora", tmp_path / "alone")
     out = tmp_path / "out"
     refused(bimba("convert", tmp_path / "alone", out), "tiny_base")
-    refused(bimba("convert", "--reverse", golden / "tiny_base", out), "not in our layout")
+    refused(bimba("convert", "--reverse", golden / "tiny_base", out), "in the released layout already")
     refused(bimba("convert", "--reverse", golden / "tiny_base", out, "--base", golden / "tiny_base"), "takes no --base")
     (tmp_path / "alone" / "adapter_model.bin").write_bytes(b"PK\x03\x04 not a checkpoint")
     refused(bimba("convert", tmp_path / "alone", out, "--base", golden / "tiny_base"), "is refused")
@@ -262,9 +284,11 @@ def test_demo_runs_and_says_that_its_words_mean_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "mean nothing yet" in done.stdout
     assert (tmp_path / "bimba-demo" / "video_00000.mp4").is_file()
+    refused(bimba("demo", "--seed", 3, cwd=tmp_path), "--overwrite")
     again = bimba("demo", cwd=tmp_path)
     kept = [line for line in done.stdout.splitlines() if not line.startswith("looked at")]
     assert [line for line in again.stdout.splitlines() if not line.startswith("looked at")] == kept
+    assert bimba("demo", "--seed", 3, "--overwrite", cwd=tmp_path).returncode == 0
 
 
 def test_progress_bars_are_shown_on_a_terminal(model: Path, video: Path) -> None:

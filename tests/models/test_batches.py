@@ -212,7 +212,7 @@ def test_ids_beyond_the_tokenizer_and_the_placeholder_are_never_generated(tiny: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"text": ["hi"], "pixel_values_videos": [torch.zeros(2, 3, 70, 70)]}, "1 videos have no <image>"),
+        ({"text": ["hi"], "pixel_values_videos": [torch.zeros(2, 3, 70, 70)]}, "1 more videos are given"),
         ({"text": ["<image>hi"]}, "holds 1 <image> for 0 videos"),
         ({"text": None}, "needs text"),
         ({"text": ["<image>"], "videos": [], "images": []}, "one of videos, images"),

@@ -1,14 +1,17 @@
 """The processor's prompts: ChatML as released, the tokenizer's own template for other language models."""
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from bimba.errors import InputError
 from bimba.inference import VideoQA
 from bimba.models.bimba.processing import BimbaProcessor
-from bimba.models.bimba.tiny import tiny_tokenizer
+from bimba.models.bimba.tiny import tiny_config, tiny_tokenizer
 from bimba.text.prompts import Message, chatml
 
 CONVERSATION = [
@@ -70,8 +73,26 @@ def test_images_of_every_mode_are_read_as_colours(tiny: VideoQA, mode: str) -> N
 
 
 def test_files_are_left_to_those_who_can_read_them(tiny: VideoQA) -> None:
-    with pytest.raises(ValueError, match=r"VideoQA\.prepare reads files"):
-        tiny.processor(["<image>what?"], videos=["talk.mp4"])
+    for videos in (["talk.mp4"], [Path("talk.mp4")], [["a.mp4"]], [np.array(["talk.mp4"])]):
+        with pytest.raises(ValueError, match=r"VideoQA\.prepare reads files"):
+            tiny.processor(["<image>what?"], videos=videos)
+
+
+def test_one_video_may_be_given_in_every_usual_way(tiny: VideoQA) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (3, 20, 30, 3), dtype=np.uint8)
+    expected = tiny.processor("<image>what?", videos=[frames])["pixel_values_videos"]
+    pictures = [Image.fromarray(frame) for frame in frames]
+    ways: list[Any] = [frames, torch.from_numpy(frames), [torch.from_numpy(frames)], [list(frames)], [pictures]]
+    for videos in ways:
+        assert torch.equal(tiny.processor("<image>what?", videos=videos)["pixel_values_videos"], expected)
+    single: list[Any] = [frames[0], pictures[0], [frames[0]], [pictures[0]]]
+    for images in single:
+        assert torch.equal(tiny.processor("<image>what?", images=images)["pixel_values_videos"], expected[:1])
+
+
+def test_tokenizer_larger_than_the_language_model_is_refused() -> None:
+    with pytest.raises(InputError, match="the tokenizer has 259 ids, the language model 100 rows"):
+        BimbaProcessor.from_config(tiny_config(vocab_size=100), tiny_tokenizer())
 
 
 def test_own_template_learns_what_the_assistant_says() -> None:

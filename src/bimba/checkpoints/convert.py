@@ -112,9 +112,12 @@ def reverse(model: str | Path, out: str | Path, *, on_tensors: OnTensors | None 
     Raises:
         CheckpointError: the folder is not ours, holds what the released layout cannot express, or `out` exists.
     """
-    folder = find_source(model).folder
-    if read_json(folder / "config.json").get("model_type") != BimbaConfig.model_type:
-        raise CheckpointError(f"{folder} is not in our layout.", fix="pass a folder that bimba convert wrote.")
+    source = find_source(model)
+    folder = source.folder
+    if source.kind == "released":
+        raise CheckpointError(
+            f"{model} is in the released layout already.", fix="reverse takes a folder that bimba convert wrote."
+        )
     own = open_folder(folder)
     kept = folder / KEPT
     if not kept.is_dir():

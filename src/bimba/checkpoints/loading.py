@@ -130,6 +130,7 @@ def _overridden(config: BimbaConfig, overrides: dict[str, Any] | None) -> BimbaC
 def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
     if isinstance(dtype, torch.dtype) or dtype == "auto":
         return dtype
+    dtype = dtype.removeprefix("torch.")
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if dtype not in known:
         raise InputError(f"dtype {dtype!r} is unknown.", fix=f"use auto, {', '.join(known)} or a torch dtype.")
@@ -145,7 +146,10 @@ def _quantization_config(quantization: Any) -> Any:
             f"quantization {quantization!r} is unknown.", fix="use 4bit, 8bit or a quantization config of transformers."
         )
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise InputError(f"quantization {quantization} needs bitsandbytes.", fix='pip install "bimba[gpu]"')
+        raise InputError(
+            f"quantization {quantization} needs a CUDA GPU and bitsandbytes.",
+            fix='on a machine with such a GPU: pip install "bimba[gpu]"',
+        )
     from transformers import BitsAndBytesConfig
 
     # The compressor is one hundredth of the weights and sums over tens of thousands of steps: it stays as it is.
@@ -178,9 +182,11 @@ def _placement(device: str | torch.device, *, quantized: bool) -> _Placement:
         device = best_device()
     try:
         target = torch.device(device)
+        if target.type == "meta":
+            raise InputError("device 'meta' holds no weights.", fix="use auto, cpu, cuda, cuda:N or mps.")
         torch.empty(0, device=target)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0][:200]
         raise InputError(
             f"device {str(device)!r} cannot be used: {reason}", fix="use auto, cpu, cuda, cuda:N or mps."
         ) from error

@@ -127,6 +127,13 @@ def _base_of(adapter: Path) -> Path:
 
 def _check_adapter_files(folder: Path) -> None:
     missing = [] if (folder / "config.json").is_file() else ["config.json"]
+    has_trainables = any((folder / f"{TRAINABLES_STEM}.{ending}").is_file() for ending in ("safetensors", "bin"))
+    if missing and not has_trainables:
+        raise CheckpointError(
+            f"{folder} is an adapter of PEFT, not a released one: it has neither config.json nor {TRAINABLES_STEM}.",
+            fix="load the model that it was trained on and put it on: PeftModel.from_pretrained(qa.model, folder); or "
+            "merge_and_unload it, save model and processor into one folder, and load that.",
+        )
     missing += [
         f"{stem}.bin (or .safetensors)"
         for stem in (ADAPTER_STEM, TRAINABLES_STEM)

@@ -3,9 +3,12 @@
 One module a command. They import torch only when they run, so that `--help` is there at once.
 """
 
+import errno
 import logging
 import os
 import sys
+import threading
+from contextlib import suppress
 from io import TextIOWrapper
 from typing import Annotated
 
@@ -19,8 +22,6 @@ from bimba.cli.demo import demo
 from bimba.errors import BimbaError
 
 DEBUG = "--debug"
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 app = typer.Typer(
     name="bimba",
@@ -58,6 +59,7 @@ def main() -> None:
     debug = DEBUG in sys.argv[1:]
     arguments = [word for word in sys.argv[1:] if word != DEBUG]
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("PIL").setLevel(logging.INFO)  # it names every format it imports
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a letter is no reason to stop
@@ -69,9 +71,22 @@ def main() -> None:
         print(f"error: {error.problem}\n  fix: {error.fix}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as leaving:
-        if leaving.code != INTERRUPTED:
+        _leave(leaving.code)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
             raise
-        # A token may be in the making in another thread; nobody waits for it after Ctrl-C.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(INTERRUPTED)
+        print(f"error: the answer could not be written: {error.strerror}.\n  fix: free some space.", file=sys.stderr)
+        _leave(2)
+
+
+def _leave(code: str | int | None) -> None:
+    """End the process with a code, at once if a token is still in the making in another thread.
+
+    Nobody waits for it after Ctrl-C, or when the reader of a pipe is gone; ending Python around it would abort.
+    """
+    if threading.active_count() == 1:
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code if isinstance(code, int) else 0)

@@ -27,7 +27,7 @@ class Sampling(StrEnum):
 
 
 def ask(
-    video: Annotated[Path, typer.Argument(help="A video or image file.")],
+    video: Annotated[Path, typer.Argument(help="A video or image file.", readable=False)],
     question: Annotated[str, typer.Argument(help="What you want to know.")],
     model: Annotated[
         str | None, typer.Option(envvar="BIMBA_MODEL", help="Folder or hub id of a model, or of a released adapter.")
@@ -132,4 +132,7 @@ def _check_before_loading(video: Path, question: str, frames: int, max_new_token
         raise InputError(f"--max-new-tokens is {max_new_tokens}.", fix="allow at least one token.")
     if not question.strip():
         raise InputError("the question is empty.", fix='ask something, e.g. "What happens in this video?"')
+    scheme, colon, rest = str(video).partition(":")
+    if colon and rest.startswith("/") and scheme in ("http", "https", "ftp", "s3", "rtsp"):
+        raise InputError(f"{scheme} addresses are not fetched.", fix="download the video first, and name the file.")
     probe(video)

@@ -1,6 +1,7 @@
 """`bimba convert`: a released model in, one folder that from_pretrained opens out; `--reverse` goes back."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -48,4 +49,4 @@ def convert(
         if result.note:
             print(result.note)
         if not reverse:
-            print(f'next: bimba ask VIDEO "What happens?" --model {result.folder}')
+            print(f'next: bimba ask VIDEO "What happens?" --model {shlex.quote(str(result.folder))}')

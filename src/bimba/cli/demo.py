@@ -17,7 +17,10 @@ NO_MEANING = (
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the video; a second run reuses it.")] = Path("bimba-demo"),
-    seed: Annotated[int, typer.Option(help="Another seed, another video.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Another seed, another video (with --overwrite, or in another folder).")
+    ] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another video in the folder.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
 ) -> None:
     """Make a video with hidden things and ask a tiny model about it: the whole way from file to text, in seconds."""
@@ -27,7 +30,7 @@ def demo(
         from bimba.needles import make_needles
 
         hush_transformers(quiet=True)
-        run = make_needles(out, seed=seed, seconds=20.0)
+        run = make_needles(out, seed=seed, seconds=20.0, overwrite=overwrite)
         qa = VideoQA(*tiny_model(seed))
     video = run.manifest.videos[0]
     asked = video.questions[0]

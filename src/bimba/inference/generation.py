@@ -64,7 +64,7 @@ def generation_settings(defaults: GenerationConfig, max_new_tokens: int, options
         InputError: an option is unknown or out of range.
     """
     if not is_whole(max_new_tokens, least=1):
-        raise InputError(f"max_new_tokens is {max_new_tokens}.", fix="ask for a whole number of at least one.")
+        raise InputError(f"max_new_tokens is {max_new_tokens!r}.", fix="ask for a whole number of at least one.")
     known = set(GenerationConfig().to_dict()) - _NOT_OPTIONS
     for name in options:
         if name not in known:

@@ -165,7 +165,7 @@ class VideoQA:
         max_new_tokens: int,
     ) -> Request:
         if not is_whole(num_frames, least=1):
-            raise InputError(f"num_frames is {num_frames}.", fix="take a whole number of at least one (--frames 1).")
+            raise InputError(f"num_frames is {num_frames!r}.", fix="take a whole number of at least one (--frames 1).")
         turns = checked_turns(question, has_video=video is not None)
         with watch.stage("probe"):
             opened = None if video is None else open_video(video)

@@ -7,6 +7,8 @@ was turned. Letters: T frames, P packets of the video stream in file order, K ke
 from __future__ import annotations  # PyAV's packets are generic in its stubs alone
 
 import logging
+import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,12 +153,20 @@ class _PacketScan:
 
 
 def _check_file(path: Path) -> None:
-    if path.is_dir():
+    try:
+        status = path.stat()
+    except FileNotFoundError as error:
+        raise VideoError(
+            f"{path} does not exist.", fix="check the spelling, or pass the full path of the video."
+        ) from error
+    except (OSError, ValueError) as error:  # too long a name, no rights to its folder, a zero byte in the name
+        raise VideoError(f"{path} cannot be opened: {error}.", fix="check the path and your rights to it.") from error
+    if stat.S_ISDIR(status.st_mode):
         raise VideoError(f"{path} is a folder, not a video file.", fix="pass one file inside it.")
-    if not path.is_file():
-        raise VideoError(f"{path} does not exist.", fix="check the spelling, or pass the full path of the video.")
-    if path.stat().st_size == 0:
+    if status.st_size == 0:
         raise VideoError(f"{path} is empty (0 bytes).", fix="copy or download the file again.")
+    if not os.access(path, os.R_OK):
+        raise VideoError(f"{path} may not be read by you.", fix="ask for the right to read it, or copy it.")
 
 
 def _video_stream(container: InputContainer, path: Path) -> VideoStream:

@@ -23,6 +23,20 @@ SO400M = {
 }
 """SigLIP so400m patch14-384 without its last layer: the vision tower of the released model."""
 
+QWEN2_7B: dict[str, Any] = {
+    "model_type": "qwen2",
+    "vocab_size": 152064,
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 32768,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0},
+    "tie_word_embeddings": False,
+}
+"""The language model of the released model."""
+
 SELECTIVE_SCAN: dict[str, Any] = {
     "type": "selective_scan",
     "num_layers": 1,
@@ -108,7 +122,7 @@ class BimbaConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.vision_config = _sub_config(self.vision_config, SO400M)
-        self.text_config = _sub_config(self.text_config, {"model_type": "qwen2"})
+        self.text_config = _sub_config(self.text_config, QWEN2_7B)
         self.compressor = complete_compressor(self.compressor)
         if self.vision_feature_select_strategy is None:
             is_clip = self.vision_config.model_type == "clip_vision_model"

@@ -33,6 +33,8 @@ CHATML_TEMPLATE = (
 )
 """`text.prompts.chatml` as a chat template of transformers, for conversations with {"type": "video"} parts."""
 
+_NO_FILES = "the processor takes frames; VideoQA.prepare reads files."
+
 IMAGE_MEAN = IMAGE_STD = (0.5, 0.5, 0.5)
 """SigLIP's normalisation; CLIP's differs and comes from its preprocessor_config.json."""
 
@@ -91,8 +93,17 @@ class BimbaProcessor(ProcessorMixin):
             config: `tokenizer_size` and `video_token_id` are set if they are not yet.
             tokenizer: the language model's.
             pixels: `image_mean` and `image_std` where they are not SigLIP's.
+
+        Raises:
+            InputError: the tokenizer has more ids than the language model has rows.
         """
         tokenizer_size = len(tokenizer)
+        needed = 1 + max(index for token, index in tokenizer.get_vocab().items() if token != VIDEO_TOKEN)
+        if needed > config.text_config.vocab_size:
+            raise InputError(
+                f"the tokenizer has {needed} ids, the language model {config.text_config.vocab_size} rows for them.",
+                fix="set vocab_size of text_config to at least the tokenizer's size, or take the model's tokenizer.",
+            )
         processor = cls(
             tokenizer,
             image_size=config.vision_config.image_size,
@@ -175,7 +186,8 @@ class BimbaProcessor(ProcessorMixin):
 
         Args:
             text: prompts, each with one `<image>` for each of its videos.
-            videos: frames of each video, uint8 [T, height, width, 3], in the order of the placeholders.
+            videos: frames of each video, in the order of the placeholders: uint8 [T, height, width, 3] or a list of
+                frames. One array stands for one video.
             images: images, each uint8 [height, width, 3] or a PIL image: videos of one frame.
             pixel_values_videos: pixels of each video [T, 3, S, S], instead of its frames.
             return_tensors: "pt".
@@ -217,15 +229,11 @@ class BimbaProcessor(ProcessorMixin):
             raise ValueError("give one of videos, images and pixel_values_videos.")
         if ready is not None:
             return list(ready)
-        if images is not None:
-            videos = [np.asarray(image.convert("RGB") if isinstance(image, Image) else image)[None] for image in images]
-        if any(isinstance(video, str | Path) for video in videos or []):
-            raise ValueError("the processor takes frames; VideoQA.prepare reads files.")
         pixels = []
-        for video in videos or []:
-            pixels.append(self.make_pixels(np.asarray(video)))
+        for video in _listed(videos, images):
+            pixels.append(self.make_pixels(_frame(frame) for frame in video))
             if progress is not None:
-                progress(len(video))
+                progress(len(pixels[-1]))
         return pixels
 
     def _pad_id(self) -> int:
@@ -243,13 +251,36 @@ class BimbaProcessor(ProcessorMixin):
             mine, num_tokens = num_tokens[:here], num_tokens[here:]
             expanded.append(expand_placeholders(ids, ids, self.video_token_id, mine)[0])
         if num_tokens:
-            raise ValueError(f"{len(num_tokens)} videos have no {VIDEO_TOKEN} in the prompts.")
+            raise ValueError(f"the prompts hold too few {VIDEO_TOKEN}: {len(num_tokens)} more videos are given.")
         return expanded
 
     @property
     def model_input_names(self) -> list[str]:
         """Keys of the result."""
         return ["input_ids", "attention_mask", "pixel_values_videos", "num_video_frames"]
+
+
+def _listed(videos: Any, images: Any) -> list[Any]:
+    """Videos as a list, each a sequence of frames; one array stands for one video, one image for itself."""
+    if images is not None:
+        is_one = isinstance(images, Image) or (isinstance(images, np.ndarray | Tensor) and images.ndim == 3)
+        return [[image] for image in ([images] if is_one else images)]
+    if isinstance(videos, np.ndarray | Tensor) and videos.ndim == 4:
+        return [videos]
+    listed = list(videos) if videos is not None else []
+    if any(isinstance(video, str | Path) for video in listed):
+        raise ValueError(_NO_FILES)
+    return listed
+
+
+def _frame(frame: Any) -> np.ndarray:
+    """A frame as an array uint8 [height, width, 3]."""
+    if isinstance(frame, Image):
+        return np.asarray(frame.convert("RGB"))
+    array: np.ndarray = frame.numpy(force=True) if isinstance(frame, Tensor) else np.asarray(frame)
+    if array.dtype.kind in "UO":
+        raise ValueError(_NO_FILES)
+    return array
 
 
 def _padded(prompts: Sequence[list[int]], pad_id: int, *, left: bool) -> dict[str, Tensor]:

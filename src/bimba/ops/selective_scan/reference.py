@@ -44,15 +44,18 @@ def selective_scan_reference(
     state = x.new_zeros(batch, channels, A.shape[1], dtype=state_dtype)
     if initial_state is not None:
         state = initial_state.to(state_dtype)
+    # Taken apart once: a slice at each step would cost the backward pass a gradient of the whole sequence each time.
+    steps_at, inputs_at, writes_at, reads_at = (values.unbind(1) for values in (steps, inputs, writes, reads))
     asked = range(length) if positions is None else positions.tolist()
     slot_of = {position: slot for slot, position in enumerate(asked)}
     read_out: list[Tensor | None] = [None] * len(slot_of)
     for t in reversed(range(length)) if reverse else range(length):
-        # steps[:, t, :, None] * rates: [B, E, N]; one decay a channel and state entry.
-        state = torch.exp(steps[:, t, :, None] * rates) * state + inputs[:, t, :, None] * writes[:, t, None, :]
+        # [B, E, 1] * [E, N]: one decay a channel and state entry.
+        state = torch.exp(steps_at[t].unsqueeze(-1) * rates) * state
+        state = state + inputs_at[t].unsqueeze(-1) * writes_at[t].unsqueeze(-2)
         slot = slot_of.get(t)
         if slot is not None:
-            read_out[slot] = (state * reads[:, slot, None, :]).sum(-1)
+            read_out[slot] = (state * reads_at[slot].unsqueeze(-2)).sum(-1)
 
     kept = [value for value in read_out if value is not None]
     y = torch.stack(kept, dim=1) if kept else x.new_zeros(batch, 0, channels, dtype=state_dtype)
