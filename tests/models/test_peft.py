@@ -28,7 +28,7 @@ def test_adapter_is_trained_merged_saved_and_loaded(tmp_path: Path) -> None:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < losses[0]
     with torch.no_grad():
         expected = trained(**batch).logits
