@@ -1,5 +1,6 @@
 """Pooled golden features -> the rows that the public code hands to its language model, in all four modes."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from bimba.checkpoints.released_config import read_released_config
 from bimba.models.bimba.configuration import NewlinePosition
 from bimba.models.bimba.separators import add_separators, num_video_tokens
 from bimba.models.bimba.splice import splice_videos
@@ -52,6 +54,28 @@ def test_spliced_video_is_what_the_public_code_feeds(
     ids = torch.tensor([[*before, *[PLACEHOLDER] * len(video), *after]])
     embeds = splice_videos(ids, [video], PLACEHOLDER, lambda token: tensors["embed_tokens"][token])
     assert (embeds - tensors[f"fed.s{side}_spatial_unpad_{position}"]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("merge", "position"),
+    [
+        ("spatial", "grid"),
+        ("spatial", "frame"),
+        ("spatial", "one_token"),
+        ("spatial", "no_token"),
+        ("flat", "grid"),
+    ],
+)
+def test_other_merge_types_feed_what_the_public_code_feeds(
+    tensors: dict[str, Tensor], pair: Path, merge: str, position: str
+) -> None:
+    """The public code decides by two settings, ours by one: the translation must lead to the same rows."""
+    path = pair / "tiny_base" / "config.json"
+    settings = json.loads(path.read_text()) | {"mm_patch_merge_type": merge, "mm_newline_position": position}
+    path.write_text(json.dumps(settings))
+    ours = read_released_config(pair / "tiny_base", None).newline_position
+    video = add_separators(pooled(tensors, 5, 3), tensors["image_newline"], ours)
+    assert (video - tensors[f"fed.s5_{merge}_{position}"][0, 2:-3]).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
