@@ -90,6 +90,19 @@ def test_shards_come_back_as_they_were(golden: Path, tmp_path: Path) -> None:
     assert same_files(base, tmp_path / "back" / "base")
 
 
+@pytest.mark.parametrize("with_adapter", [True, False])
+def test_buffers_of_old_bases_come_back_too(pair: Path, tmp_path: Path, with_adapter: bool) -> None:
+    """Our model has no use for them, but the released layout is given back with them."""
+    path = pair / "tiny_base" / "model.safetensors"
+    buffer = {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.arange(8.0)}
+    save_file(load_file(path) | buffer, path, {"format": "pt"})
+    convert(pair / ("tiny_lora" if with_adapter else "tiny_base"), tmp_path / "ours")
+    result = reverse(tmp_path / "ours", tmp_path / "back")
+    assert result.layout == ("released pair" if with_adapter else "released base")
+    back = tmp_path / "back" / "base" if with_adapter else tmp_path / "back"
+    assert same_files(pair / "tiny_base", back)
+
+
 def test_our_folder_is_sharded_when_large(golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder_module, "SMALLEST_SHARD", 300_000)
     out = converted(golden, tmp_path / "ours")
@@ -281,6 +294,14 @@ def test_ours_is_not_converted_again_and_released_not_reversed(golden: Path, tmp
         convert(out, tmp_path / "again")
     with pytest.raises(CheckpointError, match="in the released layout already"):
         reverse(golden / "tiny_base", tmp_path / "back")
+
+
+@pytest.mark.parametrize("direction", [convert, reverse])
+def test_models_of_other_families_are_refused(pair: Path, tmp_path: Path, direction: Any) -> None:
+    edit(pair / "tiny_base" / "config.json", model_type="qwen2")
+    with pytest.raises(CheckpointError, match="is a 'qwen2' model"):
+        direction(pair / "tiny_base", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_lost_base_tensors_are_named(golden: Path, tmp_path: Path) -> None:

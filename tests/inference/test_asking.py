@@ -277,6 +277,14 @@ def test_too_many_tokens_say_how_many_frames_fit(video: Path) -> None:
         qa.ask(video, "What?", num_frames=fitting + 1, max_new_tokens=20)
 
 
+def test_looking_for_how_many_fit_warns_once(video: Path, caplog: pytest.LogCaptureFixture) -> None:
+    qa = VideoQA(*tiny_model(seed=0))
+    qa.model.config.text_config.max_position_embeddings = 300
+    with pytest.raises(InputError, match="take at most"):
+        qa.ask(video, "What?", num_frames=4, sampling="fps", max_new_tokens=20)
+    assert len(caplog.records) == 1
+
+
 def test_too_many_bare_frames_say_how_many_fit() -> None:
     qa = VideoQA(*tiny_model(seed=0))
     qa.model.config.text_config.max_position_embeddings = 600

@@ -110,6 +110,42 @@ def test_own_template_learns_what_the_assistant_says() -> None:
         processor.training_ids_and_labels(CONVERSATION)
 
 
+def test_usual_arguments_of_transformers_change_nothing(tiny: VideoQA) -> None:
+    """Padding by the tokenizer would come before the placeholders are expanded, and its mask would be lost."""
+    pixels = [torch.zeros(frames, 3, 70, 70) for frames in (1, 2)]
+    prompts = ["<image>hi", "<image>a longer one"]
+    plain = tiny.processor(prompts, pixel_values_videos=pixels)
+    usual = tiny.processor(
+        text=prompts, pixel_values_videos=pixels, padding=True, return_tensors="pt", add_special_tokens=False
+    )
+    assert all(torch.equal(usual[name], tensor) for name, tensor in plain.items())
+    assert plain["attention_mask"].sum(1).tolist() == [12 + 2, 24 + 12]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"truncation": True}, "knows no truncation"),
+        ({"max_length": 8}, "knows no max_length"),
+        ({"padding": "max_length"}, "knows no padding='max_length'"),
+        ({"padding": False}, "need padding=True"),
+        ({"return_tensors": "np"}, "return_tensors='pt'"),
+    ],
+)
+def test_arguments_that_would_cut_or_pad_otherwise_are_refused(
+    tiny: VideoQA, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        tiny.processor(["hi", "hello"], **options)
+
+
+def test_chat_template_may_tokenise(tiny: VideoQA) -> None:
+    turns: Any = [{"role": "user", "content": "hi"}]
+    ids: Any = tiny.processor.apply_chat_template(turns, tokenize=True, return_dict=True, add_generation_prompt=True)
+    text = chatml([Message("user", "hi")])
+    assert torch.as_tensor(ids["input_ids"]).flatten().tolist() == tiny.processor(text)["input_ids"][0].tolist()
+
+
 def test_shorter_prompts_are_padded_where_asked(tiny: VideoQA) -> None:
     left = tiny.processor(["hi", "hello"])
     right = tiny.processor(["hi", "hello"], padding_side="right")

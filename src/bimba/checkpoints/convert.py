@@ -87,9 +87,10 @@ def convert(
         copy_files(source.folder, kept / _BASE, weights=False)
         shutil.copyfile(folder / "config.json", kept / _CONFIG_NAME)
         write_json(kept / _LAYOUT_NAME, {"files": _layout(source.folder), "digests": digests})
+        if released.replaced:
+            write_tensors(kept, released.replaced, layout=dict.fromkeys(released.replaced, _REPLACED_NAME))
         if source.adapter is not None:
             copy_files(source.adapter, kept / _ADAPTER, weights=True)
-            write_tensors(kept, released.replaced, layout=dict.fromkeys(released.replaced, _REPLACED_NAME))
     return Conversion(Path(out), "ours", len(released.tensors))
 
 
@@ -131,10 +132,11 @@ def reverse(model: str | Path, out: str | Path, *, on_tensors: OnTensors | None 
         )
         return _write_merged(folder, own, Path(out), on_tensors, note)
     tensors = to_released(own)
+    if (kept / _REPLACED_NAME).is_file():
+        tensors.update(open_safetensors(kept / _REPLACED_NAME))
     if not (kept / _ADAPTER).is_dir():
         with new_folder(Path(out)) as target:
             return _write_base(kept, tensors, target, Path(out), on_tensors)
-    tensors.update(open_safetensors(kept / _REPLACED_NAME))
     with new_folder(Path(out)) as target:
         written = _write_base(kept, tensors, target / _BASE, Path(out), on_tensors)
         copy_files(kept / _ADAPTER, target / _ADAPTER, weights=True)

@@ -84,11 +84,6 @@ def _load_released(
 def _load_ours(
     source: Source, options: LoadOptions, keywords: dict[str, Any]
 ) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
-    model_type = read_json(source.folder / "config.json").get("model_type")
-    if model_type != BimbaConfig.model_type:
-        raise CheckpointError(
-            f"{source.folder} is a {model_type!r} model.", fix="pass a BIMBA model or a released base."
-        )
     open_folder(source.folder)  # damaged files are named before transformers stumbles over them
     config = _overridden(BimbaConfig.from_pretrained(source.folder), options.config_overrides)
     try:

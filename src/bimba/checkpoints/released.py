@@ -8,7 +8,7 @@ from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBas
 
 from bimba.checkpoints.lora import lora_scale, merge_lora, strip_prefix
 from bimba.checkpoints.released_config import read_released_config
-from bimba.checkpoints.released_names import to_ours
+from bimba.checkpoints.released_names import is_buffer, to_ours
 from bimba.checkpoints.source import ADAPTER_CONFIG, ADAPTER_STEM, TRAINABLES_STEM, Source
 from bimba.checkpoints.tensors import LazyTensor, open_either, open_folder, read_json
 from bimba.errors import CheckpointError
@@ -27,7 +27,8 @@ class ReleasedModel:
     Args:
         config: ours.
         tensors: every tensor of the model under our names, merged, read when asked for.
-        replaced: tensors of the base, under public names, that the adapter changed or replaced.
+        replaced: what the base holds, under public names, and our model does not: tensors that the adapter changed or
+            replaced, and buffers that follow from the config.
         processor: tokenizer and pixels.
         generation_config: as released, if there is one.
     """
@@ -51,7 +52,7 @@ def open_released(source: Source) -> ReleasedModel:
     if source.adapter is not None:
         released.update(adapter_tensors(source.adapter, base))
     tensors = _translated(released, config, source)
-    replaced = {name: tensor for name, tensor in base.items() if released[name] is not tensor}
+    replaced = {name: tensor for name, tensor in base.items() if released[name] is not tensor or is_buffer(name)}
     config.dtype = tensors["language_model.model.embed_tokens.weight"].dtype
     processor = BimbaProcessor.from_config(config, read_tokenizer(source.folder, config))
     return ReleasedModel(config, tensors, replaced, processor, read_generation_config(source.folder, config))

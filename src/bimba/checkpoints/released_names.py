@@ -18,7 +18,6 @@ _PREFIXES = (
 _PROJECTOR = re.compile(r"model\.mm_projector\.(\d+)\.(weight|bias)")
 _OUR_PROJECTOR = re.compile(r"projector\.layers\.(\d+)\.(weight|bias)")
 _NOT_WEIGHTS = re.compile(r".*(rotary_emb\.inv_freq|embeddings\.position_ids)")
-"""Buffers that old versions of transformers saved and that follow from the config."""
 
 
 def our_names(released_name: str) -> tuple[str, ...]:
@@ -71,6 +70,11 @@ def _with_public_prefix(name: str) -> str:
     raise KeyError(name)
 
 
+def is_buffer(released_name: str) -> bool:
+    """Whether a public name is a buffer that old versions of transformers saved and that follows from the config."""
+    return _NOT_WEIGHTS.fullmatch(released_name) is not None
+
+
 def to_ours(
     released: Mapping[str, LazyTensor], shapes: Mapping[str, tuple[int, ...]]
 ) -> tuple[dict[str, LazyTensor], list[str]]:
@@ -86,7 +90,7 @@ def to_ours(
     tensors: dict[str, LazyTensor] = {}
     problems: list[str] = []
     for name, tensor in released.items():
-        if _NOT_WEIGHTS.fullmatch(name):
+        if is_buffer(name):
             continue
         try:
             parts = our_names(name)

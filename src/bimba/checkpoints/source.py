@@ -71,11 +71,17 @@ def find_source(model: str | Path, base: str | Path | None = None) -> Source:
             f"{folder} has no {ADAPTER_CONFIG}, so it is no adapter, but a base was given.",
             fix="leave base out to load the model alone, or pass the adapter's folder as model.",
         )
-    if (folder / "config.json").is_file() and read_json(folder / "config.json").get("model_type") == OUR_MODEL_TYPE:
-        _check_our_files(folder)
-        return Source("ours", folder)
+    if (folder / "config.json").is_file():
+        settings = read_json(folder / "config.json")
+        if settings.get("model_type") == OUR_MODEL_TYPE:
+            _check_our_files(folder)
+            return Source("ours", folder)
+        if not is_released(settings):
+            raise CheckpointError(
+                f"{folder} is a {settings.get('model_type')!r} model.", fix="pass a BIMBA model or a released base."
+            )
     _check_base_files(folder)
-    return Source("released" if is_released(read_json(folder / "config.json")) else "ours", folder)
+    return Source("released", folder)
 
 
 def _local_folder(name: str | Path, what: str) -> Path:

@@ -34,7 +34,6 @@ class Clip:
         frame_seconds: their times from the file's start; empty where they are unknown.
         printed_seconds: times as the time sentence prints them.
         duration_seconds: length of the file, 0 for an image or where it is unknown.
-        num_available: frames of the file.
     """
 
     num_frames: int
@@ -42,7 +41,6 @@ class Clip:
     frame_seconds: tuple[float, ...]
     printed_seconds: tuple[float, ...]
     duration_seconds: float
-    num_available: int
 
     @property
     def has_times(self) -> bool:
@@ -59,13 +57,18 @@ class ClipFile:
     def choose(self, num_frames: int, sampling: str) -> Clip:
         """Choose frames: "uniform" or "fps" (one a second, if they fit)."""
         info = self._info
-        choice = choose_frames(info.num_frames, info.average_fps, num_frames, sampling=sampling)
         if sampling == "fps" and len(every_nth(info.num_frames, info.average_fps, fps=1.0)) > num_frames:
             logger.warning(
                 "one frame a second is more than %d frames; they are chosen uniformly over %.0f seconds.",
                 num_frames,
                 info.duration_seconds,
             )
+        return self.shortened(num_frames, sampling)
+
+    def shortened(self, num_frames: int, sampling: str) -> Clip:
+        """As `choose`, without a word; to find out how many frames would fit into a prompt."""
+        info = self._info
+        choice = choose_frames(info.num_frames, info.average_fps, num_frames, sampling=sampling)
         seconds = tuple(float(info.frame_seconds[index]) for index in choice.indices)
         return Clip(
             num_frames=len(choice.indices),
@@ -74,12 +77,7 @@ class ClipFile:
             # At a constant rate both are index / average fps; where the rate varies, the true times are told.
             printed_seconds=choice.printed_seconds if sampling == "fps" else seconds,
             duration_seconds=info.duration_seconds,
-            num_available=info.num_frames,
         )
-
-    def shortened(self, num_frames: int, sampling: str) -> Clip:
-        """As `choose`; a file has frames for every number."""
-        return self.choose(num_frames, sampling)
 
 
 class ClipArray:
@@ -102,7 +100,7 @@ class ClipArray:
         """The first frames only; to find out how many would fit into a prompt."""
         del sampling
         frames = self._frames[:num_frames]
-        return Clip(len(frames), lambda: iter(frames), (), (), 0.0, len(self._frames))
+        return Clip(len(frames), lambda: iter(frames), (), (), 0.0)
 
 
 def open_video(video: Video) -> ClipFile | ClipArray:

@@ -3,7 +3,7 @@
 Shapes: B prompts, L longest prompt, F frames of all videos, S image size.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -177,10 +177,10 @@ class BimbaProcessor(ProcessorMixin):
         images: Sequence[Any] | None = None,
         *,
         pixel_values_videos: Sequence[Tensor] | None = None,
-        return_tensors: str = "pt",
+        return_tensors: str | None = "pt",
+        padding: bool | str = True,
         padding_side: str = "left",
-        progress: Callable[[int], None] | None = None,
-        **tokenizer_options: Any,
+        **others: Any,
     ) -> BatchFeature:
         """Prompts and their videos -> keyword arguments of the model's forward.
 
@@ -190,26 +190,33 @@ class BimbaProcessor(ProcessorMixin):
                 frames. One array stands for one video.
             images: images, each uint8 [height, width, 3] or a PIL image: videos of one frame.
             pixel_values_videos: pixels of each video [T, 3, S, S], instead of its frames.
-            return_tensors: "pt".
-            padding_side: where shorter prompts are padded: "left", so that generation goes on at the end, or "right".
-            progress: called with 1 after each frame.
-            tokenizer_options: passed to the tokenizer.
+            return_tensors: "pt" (there is nothing else).
+            padding: pad shorter prompts to the longest: True or "longest"; without it all must be of one length.
+            padding_side: where they are padded: "left", so that generation goes on at the end, or "right".
+            others: arguments that transformers hands over without a value.
 
         Returns:
             `input_ids` and `attention_mask` [B, L], and with videos `pixel_values_videos` [F, 3, S, S] and
             `num_video_frames` [num_videos].
 
         Raises:
-            ValueError: no prompt, more than one kind of video input, or placeholders and videos differ in number.
+            ValueError: no prompt, more than one kind of video input, an argument that means something and is not
+                known here, or placeholders and videos differ in number.
             InputError: a video has fewer frames than are pooled together.
         """
-        if text is None or return_tensors != "pt":
+        if text is None or return_tensors not in (None, "pt"):
             raise ValueError("BimbaProcessor needs text and return_tensors='pt'.")
+        unknown = [name for name, value in others.items() if value not in (None, False)]
+        if unknown or padding not in (True, False, "longest"):
+            # Handed on, they would pad or cut ids before the placeholders are expanded.
+            raise ValueError(f"BimbaProcessor knows no {', '.join(unknown) or f'padding={padding!r}'}.")
         prompts = [text] if isinstance(text, str) else list(text)
-        pixels = self._pixels(videos, images, pixel_values_videos, progress)
+        pixels = self._pixels(videos, images, pixel_values_videos)
         counts = [len(video) for video in pixels]
-        encoded = self.tokenizer(prompts, add_special_tokens=False, **tokenizer_options)
-        ids = self._expand(encoded["input_ids"], [self.num_video_tokens(count) for count in counts])
+        encoded: list[list[int]] = self.tokenizer(prompts, add_special_tokens=False)["input_ids"]
+        ids = self._expand(encoded, [self.num_video_tokens(count) for count in counts])
+        if not padding and len({len(row) for row in ids}) > 1:
+            raise ValueError("prompts of different lengths need padding=True.")
         batch = BatchFeature(_padded(ids, self._pad_id(), left=padding_side == "left"))
         if pixels:
             batch["pixel_values_videos"] = torch.cat(pixels)
@@ -221,7 +228,6 @@ class BimbaProcessor(ProcessorMixin):
         videos: Sequence[Any] | None,
         images: Sequence[Any] | None,
         ready: Sequence[Tensor] | None,
-        progress: Callable[[int], None] | None,
     ) -> list[Tensor]:
         """Pixels [T, 3, S, S] of each video, whichever way it was given."""
         given = [kind for kind in (videos, images, ready) if kind is not None]
@@ -229,12 +235,7 @@ class BimbaProcessor(ProcessorMixin):
             raise ValueError("give one of videos, images and pixel_values_videos.")
         if ready is not None:
             return list(ready)
-        pixels = []
-        for video in _listed(videos, images):
-            pixels.append(self.make_pixels(_frame(frame) for frame in video))
-            if progress is not None:
-                progress(len(pixels[-1]))
-        return pixels
+        return [self.make_pixels(_frame(frame) for frame in video) for video in _listed(videos, images)]
 
     def _pad_id(self) -> int:
         """Any id will do, since padding is masked; tokenizers without one are padded with their end."""
