@@ -64,7 +64,7 @@ def test_signature_is_that_of_the_contract(function: Any) -> None:
 
 
 def test_public_names_are_frozen() -> None:
-    assert sorted(bimba.__all__) == ["Answer", "AnswerStream", "VideoQA", "__version__", "load"]
+    assert sorted(bimba.__all__) == ["Answer", "AnswerStream", "Video", "VideoQA", "__version__", "load"]
     assert PROMPT_VERSION == "1"
     assert list(inspect.signature(bimba.Answer).parameters) == [
         "text",

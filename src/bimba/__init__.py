@@ -21,15 +21,20 @@ from bimba.models.auto_classes import register_when_imported
 
 if TYPE_CHECKING:
     from bimba.inference import Answer, AnswerStream, VideoQA, load
+    from bimba.video.source import Video
 
 __version__ = "0.1.0"
-__all__ = ["Answer", "AnswerStream", "VideoQA", "__version__", "load"]
+__all__ = ["Answer", "AnswerStream", "Video", "VideoQA", "__version__", "load"]
 
 register_when_imported()
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public names, and torch with them, when they are first used."""
+    """Import the public names, and torch with most of them, when they are first used."""
+    if name == "Video":
+        from bimba.video.source import Video
+
+        return Video
     if name in __all__:
         from bimba import inference
 

@@ -13,6 +13,7 @@ from torch import Tensor
 import bimba
 from bimba.inference.clip import ClipFile
 from bimba.text.prompts import time_strings
+from bimba.video.source import Video
 from conftest import SHARED
 
 DESCRIBE = "Please describe this video in detail."
@@ -42,7 +43,7 @@ def whole() -> dict[str, Tensor]:
 
 def test_sampling_gives_the_golden_indices_and_times(golden: Path, example_video: Path) -> None:
     record = json.loads((golden / "sampling.json").read_text())
-    file = ClipFile(example_video)
+    file = ClipFile(Video(example_video))
     compared = 0
     for case in record["cases"]:
         if not case["force_sample"] and case["fps"] != 1:

@@ -18,8 +18,10 @@ from PIL import Image
 from video_files import Frame, cut, drawn_frame, sequential_frames, shared_file, write_video
 
 from bimba.errors import VideoError
-from bimba.video.decode import decode_frames, iter_frames, plan_runs
-from bimba.video.probe import PacketTable, VideoInfo, probe
+from bimba.video.decode import decode_frames, iter_frames
+from bimba.video.info import FileStamp, PacketTable, VideoInfo
+from bimba.video.probe import probe
+from bimba.video.reader import plan_runs
 
 
 def digest(*frames: Frame) -> str:
@@ -184,7 +186,7 @@ def test_a_file_whose_packets_cannot_be_found_is_an_error(tmp_path: Path) -> Non
     info = probe(write_video(tmp_path / "video.mp4", options={"g": "10", "sc_threshold": "0"}))
     other = write_video(tmp_path / "other.mp4", times=range(7, 507, 100), time_base=Fraction(1, 1000))
     with pytest.raises(VideoError, match="gave 0 of the 1 wanted frames"):
-        decode_frames(dataclasses.replace(info, path=other), [59])
+        decode_frames(dataclasses.replace(info, path=other, stamp=FileStamp.of(other)), [59])
 
 
 def test_times_that_contradict_the_order_of_the_frames_are_an_error(tmp_path: Path) -> None:
@@ -241,7 +243,7 @@ def test_neighbouring_groups_are_decoded_without_a_seek(tmp_path: Path, caplog: 
 def decoded_and_seeks(info: VideoInfo, indices: Sequence[int], caplog: pytest.LogCaptureFixture) -> tuple[int, int]:
     """Decode, and read from the decoder's own report how many pictures and seeks that took."""
     caplog.clear()
-    with caplog.at_level(logging.DEBUG, logger="bimba.video.decode"):
+    with caplog.at_level(logging.DEBUG, logger="bimba.video.reader"):
         assert sum(1 for _ in iter_frames(info, indices)) == len(indices)
     report = caplog.records[-1].args
     assert isinstance(report, tuple)
@@ -255,7 +257,7 @@ def decoded_and_seeks(info: VideoInfo, indices: Sequence[int], caplog: pytest.Lo
 def test_a_frame_shown_before_its_keyframe_needs_the_keyframe_before() -> None:
     # File order: I0 P3 b1 b2 | I6 b4 b5 | P7; the frames 4 and 5 refer to P3 as well.
     timestamps = np.array([0, 3, 1, 2, 6, 4, 5, 7])
-    table = PacketTable(0, timestamps, np.array([0, 4]), np.sort(timestamps), np.argsort(timestamps))
+    table = PacketTable(0, 0.04, timestamps, np.array([0, 4]), np.sort(timestamps), np.argsort(timestamps))
     assert [(run.start, run.last) for run in plan_runs(table, [5])] == [(0, 6)]
     assert [(run.start, run.last) for run in plan_runs(table, [6])] == [(4, 4)]
     assert [(run.start, run.last) for run in plan_runs(table, [1, 7])] == [(0, 2), (4, 7)]
@@ -318,7 +320,8 @@ def test_a_file_that_ends_before_its_table_says_how_many_frames_came(tmp_path: P
     options = {"g": "10", "bf": "0", "sc_threshold": "0"}
     path = write_video(tmp_path / "video.mp4", options=options, container_options={"movflags": "faststart"})
     info = probe(path)
-    part = dataclasses.replace(info, path=cut(path, 0.7, "part.mp4"))
+    shorter = cut(path, 0.7, "part.mp4")
+    part = dataclasses.replace(info, path=shorter, stamp=FileStamp.of(shorter))
     with pytest.raises(VideoError, match=r"gave 2 of the 4 wanted frames: frame 55 of 60 \(at 2\.20 s\)(.|\n)*ffmpeg"):
         decode_frames(part, [0, 5, 55, 59])
 
@@ -335,8 +338,11 @@ def test_damaged_packets_are_an_error(tmp_path: Path, codec: str) -> None:
     assert position is not None
     content[position : position + size] = b"\xff" * size
     path.write_bytes(content)
-    with pytest.raises(VideoError, match=r"gave 1 of the 2 wanted frames: frame 12 of 20"):
+    with pytest.raises(VideoError, match=r"changed while it was read: its bytes were replaced"):
         decode_frames(info, [3, 12])
+    damaged = r"gave 1 of the 2 wanted frames: frame 12 of 20 \(at 0\.48 s\) cannot be decoded; 1 of the \d+ packets"
+    with pytest.raises(VideoError, match=damaged):
+        decode_frames(probe(path), [3, 12])
 
 
 def test_a_file_deleted_since_it_was_probed_is_an_error(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match="is a folder"):
+    with pytest.raises(VideoError, match="is a folder without a picture: it holds no file at all"):
         probe(tmp_path)
 
 
@@ -187,7 +187,7 @@ def test_reordered_frames_in_avi_are_named(tmp_path: Path) -> None:
 
 def test_a_truncated_mp4_says_how_many_frames_came(tmp_path: Path) -> None:
     path = write_video(tmp_path / "whole.mp4", container_options={"movflags": "faststart"})
-    with pytest.raises(VideoError, match=r"ends after \d+ of 60 frames(.|\n)*ffmpeg"):
+    with pytest.raises(VideoError, match=r"ends after \d+ of 60 frames(.|\n)*--allow-truncated"):
         probe(cut(path, 0.7, "part.mp4"))
 
 
@@ -221,20 +221,13 @@ def test_a_truncated_mkv_says_how_many_seconds_came(tmp_path: Path) -> None:
 
 
 def test_an_mp4_cut_before_its_index_is_named(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match="cannot be opened"):
+    with pytest.raises(VideoError, match=r"ends after [\d,]+ of [\d,]+ bytes, before the index"):
         probe(cut(write_video(tmp_path / "whole.mp4"), 0.5, "part.mp4"))
 
 
 def test_a_file_cut_within_its_last_frame_is_named(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match=r"ends within frame \d+, its last one"):
         probe(cut(write_video(tmp_path / "whole.flv", options={"bf": "0"}), 0.52, "part.flv"))
-
-
-def test_an_animated_image_is_refused(tmp_path: Path) -> None:
-    first, *others = [Image.fromarray(drawn_frame(number)) for number in range(4)]
-    first.save(tmp_path / "moving.webp", save_all=True, append_images=others)
-    with pytest.raises(VideoError, match=r"moving\.webp is an animated WEBP of 4 pictures"):
-        probe(tmp_path / "moving.webp")
 
 
 def test_an_image_of_sixteen_bits_is_refused(tmp_path: Path) -> None:

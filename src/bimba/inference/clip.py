@@ -7,19 +7,20 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 
 from bimba.errors import InputError
-from bimba.video.decode import iter_frames
-from bimba.video.probe import probe
 from bimba.video.sampling import check_sampling, choose_frames, every_nth
+from bimba.video.source import Video
 
 logger = logging.getLogger(__name__)
 
-Video = str | Path | np.ndarray | torch.Tensor
-"""A file (video or image), or frames that are chosen already, uint8 [T, H, W, 3]."""
+VideoInput = Video | str | Path | BinaryIO | np.ndarray | torch.Tensor
+"""A `Video`; a file, image, animation or folder of pictures; a pipe ("-" or a binary file object); or frames that are
+chosen already, uint8 [T, H, W, 3]."""
 
 Frames = Callable[[], Iterator[np.ndarray]]
 
@@ -34,6 +35,7 @@ class Clip:
         frame_seconds: their times from the file's start; empty where they are unknown.
         printed_seconds: times as the time sentence prints them.
         duration_seconds: length of the file, 0 for an image or where it is unknown.
+        indices: their numbers in the file; empty where they come from no file.
     """
 
     num_frames: int
@@ -41,6 +43,7 @@ class Clip:
     frame_seconds: tuple[float, ...]
     printed_seconds: tuple[float, ...]
     duration_seconds: float
+    indices: tuple[int, ...] = ()
 
     @property
     def has_times(self) -> bool:
@@ -49,35 +52,57 @@ class Clip:
 
 
 class ClipFile:
-    """A video file that was probed once, from which frames may be chosen several times."""
+    """A video from which frames may be chosen several times.
 
-    def __init__(self, path: str | Path) -> None:
-        self._info = probe(path)
+    Args:
+        video: a file, a folder of pictures or a pipe, with the part of it that matters.
+
+    Raises:
+        VideoError: it cannot be read.
+        InputError: the part that matters lies outside of it.
+    """
+
+    def __init__(self, video: Video) -> None:
+        self.video, self.info = video, video.info
+        self._part = video.indices
 
     def choose(self, num_frames: int, sampling: str) -> Clip:
         """Choose frames: "uniform" or "fps" (one a second, if they fit)."""
-        info = self._info
-        if sampling == "fps" and len(every_nth(info.num_frames, info.average_fps, fps=1.0)) > num_frames:
-            logger.warning(
-                "one frame a second is more than %d frames; they are chosen uniformly over %.0f seconds.",
-                num_frames,
-                info.duration_seconds,
-            )
+        check_sampling(sampling)
+        if sampling == "fps":
+            self._check_timed()
+            if len(every_nth(len(self._part), self.info.average_fps, fps=1.0)) > num_frames:
+                logger.warning(
+                    "one frame a second is more than %d frames; they are chosen uniformly over %.0f seconds.",
+                    num_frames,
+                    len(self._part) / self.info.average_fps,
+                )
         return self.shortened(num_frames, sampling)
 
     def shortened(self, num_frames: int, sampling: str) -> Clip:
         """As `choose`, without a word; to find out how many frames would fit into a prompt."""
-        info = self._info
-        choice = choose_frames(info.num_frames, info.average_fps, num_frames, sampling=sampling)
-        seconds = tuple(float(info.frame_seconds[index]) for index in choice.indices)
+        info, part, video = self.info, self._part, self.video
+        choice = choose_frames(len(part), info.average_fps, num_frames, sampling=sampling)
+        indices = tuple(part[index] for index in choice.indices)
+        seconds = tuple(float(info.frame_seconds[index]) for index in indices)
+        is_whole = len(part) == info.num_frames
         return Clip(
-            num_frames=len(choice.indices),
-            frames=lambda: iter_frames(info, choice.indices),
-            frame_seconds=seconds,
+            num_frames=len(indices),
+            frames=lambda: video.frames(indices),
+            # A still image stands at 0; pictures of which nobody knows the rate have no times.
+            frame_seconds=seconds if info.is_timed or info.is_image else (),
             # At a constant rate both are index / average fps; where the rate varies, the true times are told.
-            printed_seconds=choice.printed_seconds if sampling == "fps" else seconds,
+            printed_seconds=choice.printed_seconds if sampling == "fps" and is_whole else seconds,
             duration_seconds=info.duration_seconds,
+            indices=indices,
         )
+
+    def _check_timed(self) -> None:
+        if self.info.kind == "folder" and not self.info.is_timed:
+            raise InputError(
+                f"{self.info.path} is a folder of pictures without times, so that none can be taken each second.",
+                fix="tell how many a second with --image-fps, or leave --sampling out.",
+            )
 
 
 class ClipArray:
@@ -103,17 +128,20 @@ class ClipArray:
         return Clip(len(frames), lambda: iter(frames), (), (), 0.0)
 
 
-def open_video(video: Video) -> ClipFile | ClipArray:
-    """Probe a file, or check frames.
+def open_video(video: VideoInput) -> ClipFile | ClipArray:
+    """Probe a video, or check frames.
 
     Raises:
-        VideoError: the file cannot be read as a video or image.
+        VideoError: it cannot be read as a video or image.
         InputError: frames of another shape or dtype.
     """
-    if isinstance(video, str | Path):
+    if isinstance(video, Video):
         return ClipFile(video)
     if isinstance(video, np.ndarray | torch.Tensor):
         return ClipArray(video)
+    if isinstance(video, str | Path) or hasattr(video, "read"):
+        return ClipFile(Video(video))
     raise InputError(
-        f"the video is a {type(video).__name__}.", fix="pass a path, or frames as a uint8 array [T, H, W, 3]."
+        f"the video is a {type(video).__name__}.",
+        fix="pass a path, a bimba.Video, a binary file object, or frames as a uint8 array [T, H, W, 3].",
     )

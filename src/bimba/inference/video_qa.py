@@ -9,7 +9,7 @@ from transformers import BatchFeature
 
 from bimba.errors import InputError
 from bimba.inference.answer import Answer
-from bimba.inference.clip import Clip, Video, open_video
+from bimba.inference.clip import Clip, VideoInput, open_video
 from bimba.inference.generation import generation_settings, is_whole
 from bimba.inference.request import Conversation, Request, RequestBuilder, build_request, checked_turns
 from bimba.inference.run import AnswerStream, Run
@@ -41,7 +41,7 @@ class VideoQA:
 
     def prepare(
         self,
-        video: Video | None,
+        video: VideoInput | None,
         question: Conversation,
         *,
         num_frames: int = 64,
@@ -53,7 +53,8 @@ class VideoQA:
         """Keyword arguments of the model's forward for a question.
 
         Args:
-            video: a video or image file, frames uint8 [T, H, W, 3] (all are taken, their times are unknown), or None.
+            video: a video or image file, a folder of pictures, a `Video` (a part of one, a pipe, decoded in isolation),
+                frames uint8 [T, H, W, 3] (all are taken, their times are unknown), or None.
             question: the question, or a conversation that ends with one.
             num_frames: at most so many frames are chosen.
             sampling: "uniform" (as released), or "fps": one frame a second where that is at most `num_frames`.
@@ -81,7 +82,7 @@ class VideoQA:
 
     def ask(
         self,
-        video: Video | None,
+        video: VideoInput | None,
         question: Conversation,
         *,
         num_frames: int = 64,
@@ -113,7 +114,7 @@ class VideoQA:
 
     def stream(
         self,
-        video: Video | None,
+        video: VideoInput | None,
         question: Conversation,
         *,
         num_frames: int = 64,
@@ -137,7 +138,7 @@ class VideoQA:
 
     def _run(
         self,
-        video: Video | None,
+        video: VideoInput | None,
         question: Conversation,
         num_frames: int,
         sampling: str,
@@ -157,7 +158,7 @@ class VideoQA:
     def _request(
         self,
         watch: Stopwatch,
-        video: Video | None,
+        video: VideoInput | None,
         question: Conversation,
         num_frames: int,
         sampling: str,

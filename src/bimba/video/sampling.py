@@ -5,12 +5,17 @@ of frames the file has, T the number of frames chosen.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from bimba.errors import InputError
+
+# Times such as index / 29.97 are rounded; a segment that starts at a frame's time is meant to hold that frame.
+_ROUNDING_SECONDS = 1e-6
 
 Sampling = Literal["uniform", "fps"]
 """How frames are chosen: spread evenly over the whole file, or a fixed number a second as long as they fit."""
@@ -116,6 +121,68 @@ def choose_frames(
         if len(indices) <= num_frames:
             return _timed(indices, frame_step(average_fps, fps))
     return _timed(uniform_indices(num_available, num_frames), average_fps)
+
+
+def parse_seconds(time: str | float) -> float:
+    """Seconds of a time as people write it: 90, "90.5", "1:30" or "1:02:03.5".
+
+    Raises:
+        InputError: it is no time.
+    """
+    fix = "write seconds (90.5), minutes and seconds (1:30), or hours too (1:02:03)."
+    parts = str(time).split(":")
+    try:
+        values = [float(part) for part in parts]
+    except ValueError as error:
+        raise InputError(f"{time!r} is no time.", fix=fix) from error
+    wrong = len(parts) > 3 or any(value >= 60 for value in values[1:]) or any(part != part.strip() for part in parts)
+    if wrong or not all(math.isfinite(value) and value >= 0 for value in values):
+        raise InputError(f"{time!r} is no time.", fix=fix)
+    seconds = 0.0
+    for value in values:
+        seconds = seconds * 60 + value
+    return seconds
+
+
+def frames_between(
+    frame_seconds: Sequence[float] | npt.NDArray[np.float64],
+    duration_seconds: float,
+    start: float | None,
+    end: float | None,
+) -> range:
+    """Frames from `start` on and before `end`; where there is none, the one that is on show at `start`.
+
+    Args:
+        frame_seconds: T times, ascending.
+        duration_seconds: when the last frame ends.
+        start: seconds from the file's start; None for its start.
+        end: seconds from the file's start; None for its end.
+
+    Returns:
+        Consecutive indices, at least one.
+
+    Raises:
+        InputError: the start is after the end of the file, or not before `end`.
+    """
+    times = np.asarray(frame_seconds)
+    begin = 0.0 if start is None else start
+    if end is not None and end <= begin:
+        raise InputError(
+            f"The segment starts at {begin:g} s and ends at {end:g} s.", fix="let --end come after --start."
+        )
+    if begin >= duration_seconds:
+        raise InputError(
+            f"The segment starts at {begin:g} s, but the video ends at {duration_seconds:.2f} s.",
+            fix="pass a --start before the end.",
+        )
+    if end is not None and end <= times[0]:
+        raise InputError(
+            f"The segment ends at {end:g} s, but the first picture comes at {times[0]:.2f} s.",
+            fix="pass a later --end.",
+        )
+    first = int(np.searchsorted(times, begin - _ROUNDING_SECONDS))
+    last = len(times) if end is None else int(np.searchsorted(times, end - _ROUNDING_SECONDS))
+    return range(first, last) if first < last else range(max(first - 1, 0), max(first, 1))
 
 
 def check_sampling(sampling: str) -> None:

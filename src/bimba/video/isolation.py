@@ -1,0 +1,213 @@
+"""A video that nobody vouches for in, its frames out; they are decoded in a process of its own, within limits.
+
+FFmpeg is a million lines of C that parse what strangers send. A file that crashes it, keeps it busy for ever or makes
+it take all memory ends that process and becomes a `VideoError`; the caller goes on. `worker` is the other side.
+"""
+
+import logging
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+
+from bimba.errors import BimbaError, InputError, VideoError
+from bimba.video.info import FileStamp, RGBFrame, VideoInfo
+from bimba.video.messages import Message, read_message, write_message
+
+logger = logging.getLogger(__name__)
+
+_GIBI = 2**30
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much decoding one video may take.
+
+    Attributes:
+        seconds: of waiting for the worker: once for what the file holds, and once for each request of frames.
+        memory_bytes: of the worker's address space; kept by the system, on Linux only.
+    """
+
+    seconds: float = 120.0
+    memory_bytes: int = 4 * _GIBI
+
+    def __post_init__(self) -> None:
+        if not (self.seconds > 0 and self.memory_bytes >= _GIBI // 2):
+            raise InputError(
+                f"The limits are {self.seconds} seconds and {self.memory_bytes / _GIBI:.2f} GiB.",
+                fix="allow more than 0 seconds and at least half a GiB; Python and FFmpeg alone need that.",
+            )
+
+
+class IsolationError(VideoError):
+    """The process that decoded a video was ended, or ended itself.
+
+    Attributes:
+        reason: "crash" (a signal, or an exit on its own), "time" or "memory".
+    """
+
+    def __init__(self, problem: str, *, fix: str, reason: Literal["crash", "time", "memory"]) -> None:
+        super().__init__(problem, fix=fix)
+        self.reason = reason
+
+
+class Worker:
+    """A process that has one video open.
+
+    Args:
+        path: the file or folder.
+        options: keyword arguments of `probe`.
+        backend: as `iter_frames` takes it.
+        limits: what ends it.
+
+    Attributes:
+        info: what the video holds.
+
+    Raises:
+        VideoError: the video cannot be read, or not within the limits.
+    """
+
+    def __init__(self, path: Path, options: dict[str, Any], backend: str, limits: Limits) -> None:
+        self._path, self._limits = path, limits
+        if sys.platform != "linux":
+            logger.warning("the memory limit of isolated decoding is not kept on %s", sys.platform)
+        self._process = subprocess.Popen(
+            # -P: a file in the working folder must not stand in for a module.
+            [sys.executable, "-P", "-m", "bimba.video.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        self.close = weakref.finalize(self, _end, self._process)
+        request = {"path": str(path), "options": options, "backend": backend, "limits": asdict(limits)}
+        self._send(request)
+        self.info = self._read_info()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can be asked for frames."""
+        return self._process.poll() is None
+
+    def frames(self, indices: Sequence[int]) -> Generator[RGBFrame]:
+        """Decode wanted frames, ascending; an iteration that is given up ends the process.
+
+        Raises:
+            VideoError: a frame does not come, or not within the limits.
+        """
+        patience = _Patience(self._limits.seconds)
+        self._send({"frames": list(indices)})
+        num_left = len(indices)
+        try:
+            for _ in indices:
+                header, content = self._next("frame", patience)
+                num_left -= 1
+                yield np.frombuffer(content, dtype=np.uint8).reshape(header["frame"])
+        finally:
+            if num_left:
+                self.close()
+
+    def _read_info(self) -> VideoInfo:
+        header, seconds = self._next("info", _Patience(self._limits.seconds))
+        fields: dict[str, Any] = header["info"]
+        fields["stamp"] = None if fields["stamp"] is None else FileStamp(*fields["stamp"])
+        fields["pictures"] = tuple(Path(picture) for picture in fields["pictures"])
+        return VideoInfo(path=self._path, frame_seconds=np.frombuffer(seconds), **fields)
+
+    def _send(self, request: dict[str, Any]) -> None:
+        try:
+            write_message(_pipe(self._process.stdin), request)
+        except OSError as error:
+            raise self._lost() from error
+
+    def _next(self, kind: str, patience: "_Patience") -> Message:
+        """The next message of a kind; logs on the way are logged here, errors raised here."""
+        while True:
+            with patience.limiting(self._process):
+                message = read_message(_pipe(self._process.stdout))
+            if patience.is_over:
+                self.close()
+                raise IsolationError(
+                    f"{self._path} was not decoded within {self._limits.seconds:g} seconds.",
+                    fix="allow more time if the file is good, e.g. isolate=Limits(seconds=600).",
+                    reason="time",
+                )
+            if message is None:
+                raise self._lost()
+            header, _ = message
+            if kind in header:
+                return message
+            if "error" in header:
+                raise self._told(header["error"])
+            if "log" not in header:
+                raise self._lost()
+            name, level, text = header["log"]
+            logging.getLogger(name).log(level, "%s", text)
+
+    def _told(self, error: dict[str, str]) -> BimbaError:
+        self.close()
+        if error["type"] == "MemoryError":
+            return IsolationError(
+                f"{self._path} needs more than {self._limits.memory_bytes / _GIBI:.1f} GiB to be decoded.",
+                fix="allow more if the file is good, e.g. isolate=Limits(memory_bytes=8 * 2**30).",
+                reason="memory",
+            )
+        kind = InputError if error["type"] == InputError.__name__ else VideoError
+        return kind(error["problem"], fix=error["fix"])
+
+    def _lost(self) -> IsolationError:
+        self.close()
+        code = self._process.wait()
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return IsolationError(
+            f"{self._path} ended the process that decoded it ({how}).",
+            fix="the file is damaged or hostile; re-encode it where it plays: ffmpeg -i in.mp4 -c:v libx264 out.mp4.",
+            reason="crash",
+        )
+
+
+class _Patience:
+    """Kills a process that is waited for too long; only waiting counts, so that a slow reader is not its fault."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+        self.is_over = False
+
+    @contextmanager
+    def limiting(self, process: "subprocess.Popen[bytes]") -> Iterator[None]:
+        """A block of waiting, which ends within the time that is left: killed, the process sends no more."""
+
+        def end() -> None:
+            self.is_over = True
+            process.kill()
+
+        start = time.monotonic()
+        timer = threading.Timer(self._left, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self._left = max(self._left - (time.monotonic() - start), 0.0)
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    if pipe is None:
+        raise ValueError("the worker was started without pipes")
+    return pipe
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()

@@ -1,0 +1,314 @@
+"""A probed video file in, its wanted pictures out: the fewest packets decoded, none wrong, none missing in silence.
+
+Only the packets between the nearest keyframe and the wanted frame are decoded, and of those between only the ones that
+others refer to. Pictures are told apart by presentation time.
+"""
+
+from __future__ import annotations  # PyAV's packets are generic in its stubs alone
+
+import logging
+from collections import deque
+from collections.abc import Collection, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Literal
+
+import av
+import numpy as np
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from bimba.errors import VideoError
+from bimba.video.container import MAX_PIXELS, is_picture_packet, open_container, packet_timestamp
+from bimba.video.info import PacketTable, RGBFrame, VideoInfo
+from bimba.video.rgb import RGBConverter
+
+logger = logging.getLogger(__name__)
+
+# How far back a frame is tried from, when its own keyframe is not enough: about twenty seconds.
+_MAX_PACKETS_BACK = 600
+# Codecs whose decoders leave out pictures that no other refers to; their containers store true presentation times.
+_CAN_SKIP = frozenset({"h264", "hevc", "mpeg2video"})
+
+
+@dataclass
+class Run:
+    """A stretch of packets that is decoded without a seek, and the frames wanted of it.
+
+    Attributes:
+        start: position in file order of the keyframe to start at.
+        last: position of the last packet needed.
+        indices: frame numbers wanted, ascending.
+    """
+
+    start: int
+    last: int
+    indices: list[int] = field(default_factory=list)
+
+
+def plan_runs(packets: PacketTable, indices: Sequence[int]) -> list[Run]:
+    """Group wanted frames into runs: a new run, which costs a seek, begins only where packets can be left out.
+
+    Args:
+        packets: where the frames lie.
+        indices: frame numbers, strictly ascending.
+    """
+    runs: list[Run] = []
+    for index in indices:
+        position = int(packets.frame_positions[index])
+        start = _keyframe_before(packets, position, int(packets.frame_timestamps[index]))
+        if not runs or not runs[-1].start <= start <= runs[-1].last + 1:
+            runs.append(Run(start, position))
+        runs[-1].last = max(runs[-1].last, position)
+        runs[-1].indices.append(index)
+    return runs
+
+
+def _keyframe_before(packets: PacketTable, position: int, timestamp: int) -> int:
+    """Position of the nearest keyframe that lies before a frame both in the file and in time.
+
+    A frame stored after a keyframe but shown before it may refer to what came before that keyframe (an open group of
+    pictures), so decoding must start one keyframe earlier.
+    """
+    before = int(np.searchsorted(packets.key_positions, position, side="right")) - 1
+    while before > 0 and packets.timestamps[packets.key_positions[before]] > timestamp:
+        before -= 1
+    return int(packets.key_positions[max(before, 0)])
+
+
+def read_frames(info: VideoInfo, packets: PacketTable, indices: Sequence[int]) -> Generator[RGBFrame]:
+    """Decode wanted frames, strictly ascending; closing the generator closes the file.
+
+    Raises:
+        VideoError: a frame does not come, or the file is not what it was when it was probed.
+    """
+    info.check_unchanged()
+    reader = _Reader(info, packets)
+    convert = RGBConverter(info.width, info.height)
+    num_done = 0
+    try:
+        for run in plan_runs(packets, indices):
+            for picture in _decode_run(reader, run, num_done, len(indices)):
+                yield convert(picture)
+                num_done += 1
+        info.check_unchanged()
+    finally:
+        reader.close()
+        logger.debug(
+            "%s: delivered %d frames from %d packets, %d decoded, %d seeks",
+            *(info.path, num_done, reader.num_packets, reader.num_decoded, reader.num_seeks),
+        )
+
+
+def last_decodable_frame(info: VideoInfo, packets: PacketTable) -> int:
+    """Number of the last frame that can be decoded; the end of the file is decoded to find out.
+
+    Raises:
+        VideoError: none of the last seconds can.
+    """
+    reader = _Reader(info, packets)
+    last_position = len(packets.timestamps) - 1
+    try:
+        for start in _starts_back_from(packets, int(packets.key_positions[-1])):
+            timestamps = [picture.pts for picture in reader.sound_pictures(start, last_position, ())]
+            found = np.flatnonzero(np.isin(packets.frame_timestamps, [time for time in timestamps if time is not None]))
+            if len(found):
+                return int(found[-1])
+    finally:
+        reader.close()
+    raise VideoError(
+        f"{info.path} breaks off, and none of its last pictures can be decoded.",
+        fix="re-encode it, which leaves damaged frames out: ffmpeg -i in.mp4 -c:v libx264 out.mp4.",
+    )
+
+
+def _starts_back_from(packets: PacketTable, start: int) -> Iterator[int]:
+    """Keyframes to start at when a nearer one was not enough: first the given one, then others in growing steps.
+
+    Streams without true keyframes (periodic intra refresh) mark packets from which the picture is whole only some
+    frames later.
+    """
+    yield start
+    number = int(np.searchsorted(packets.key_positions, start))
+    for step in (1 << power for power in range(number.bit_length() + 1)):
+        earlier = int(packets.key_positions[max(number - step, 0)])
+        if number == 0 or start - earlier > _MAX_PACKETS_BACK:
+            return
+        yield earlier
+        if number - step <= 0:
+            return
+
+
+def _decode_run(reader: _Reader, run: Run, num_done: int, num_wanted: int) -> Iterator[VideoFrame]:
+    """Yield the wanted pictures of a run; one that does not come is tried again from keyframes further back."""
+    packets = reader.packets
+    waiting = deque(run.indices)
+    start = run.start
+    while waiting:
+        first = waiting[0]
+        for attempt, place in enumerate(_starts_back_from(packets, start)):
+            # What nothing refers to is left out, unless that turned out not to be enough.
+            wanted = packets.frame_timestamps[list(waiting)].tolist() if attempt == 0 else ()
+            for picture in reader.sound_pictures(place, run.last, wanted):
+                if waiting and picture.pts == packets.frame_timestamps[waiting[0]]:
+                    waiting.popleft()
+                    num_done += 1
+                    yield picture
+            if not waiting or waiting[0] != first:
+                break
+        else:
+            raise _missing(reader, first, num_done, num_wanted)
+        if waiting:  # damage lies between this frame and the ones before it
+            index = waiting[0]
+            position = int(packets.frame_positions[index])
+            start = _keyframe_before(packets, position, int(packets.frame_timestamps[index]))
+
+
+class _Reader:
+    """An open file that decodes stretches of packets, and counts what that took.
+
+    Attributes:
+        num_packets: packets read.
+        num_decoded: pictures decoded.
+        num_seeks: jumps in the file.
+        damaged: positions of packets that the decoder refused or made a damaged picture of.
+    """
+
+    def __init__(self, info: VideoInfo, packets: PacketTable) -> None:
+        self.info, self.packets = info, packets
+        self.num_packets = self.num_decoded = self.num_seeks = 0
+        self.damaged: set[int] = set()
+        # Reversed, so that of two packets of the same time the first in the file is found.
+        numbered = reversed(list(enumerate(packets.timestamps.tolist())))
+        self._positions: dict[int | None, int] = {timestamp: position for position, timestamp in numbered}
+        self._open()
+
+    def _open(self) -> None:
+        self._container = open_container(self.info.path)
+        streams = {stream.index: stream for stream in self._container.streams.video}
+        if self.packets.stream_index not in streams:
+            self._container.close()
+            raise VideoError(
+                f"{self.info.path} lacks the video stream that it had when it was probed.",
+                fix="wait until whatever writes it is done, or copy it and pass the copy.",
+            )
+        self._stream: VideoStream = streams[self.packets.stream_index]
+        self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        self._stream.thread_type = "AUTO"
+        self._is_fresh = True
+
+    def close(self) -> None:
+        """Release the file and the decoder's threads."""
+        self._container.close()
+
+    def sound_pictures(self, start: int, last: int, wanted: Collection[int]) -> Iterator[VideoFrame]:
+        """Decode the packets from a keyframe to `last`, both positions in file order, in the order of display.
+
+        Pictures end at the first damage, because later ones may refer to it; the rest is decoded to count the damage.
+
+        Args:
+            start: the keyframe's position.
+            last: position of the last packet.
+            wanted: presentation times of the pictures that are needed; the others are left out where nothing refers
+                to them. Empty: all are needed.
+
+        Raises:
+            VideoError: the order of display is not that of the times by which pictures are told apart.
+        """
+        previous: int | None = None
+        num_damaged = len(self.damaged)
+        for picture in self._pictures(start, last, wanted):
+            self.num_decoded += 1
+            if picture.is_corrupt:
+                self.damaged.add(self._positions.get(picture.pts, last))
+            if len(self.damaged) > num_damaged:
+                continue
+            if previous is not None and picture.pts is not None and picture.pts < previous:
+                raise VideoError(
+                    f"{self.info.path} stores presentation times that contradict the order of its frames.",
+                    fix="re-encode it with times of its own: ffmpeg -i in.avi -c:v libx264 out.mp4.",
+                )
+            previous = picture.pts
+            yield picture
+
+    def _pictures(self, start: int, last: int, wanted: Collection[int]) -> Iterator[VideoFrame]:
+        decoder = self._stream.codec_context
+        can_skip = bool(wanted) and decoder.name in _CAN_SKIP
+        position = start
+        try:
+            for position, packet in enumerate(self._packets_from(start), start):
+                self.num_packets += 1
+                decoder.skip_frame = self._skipped(packet, wanted) if can_skip else "DEFAULT"
+                yield from self._decoded(packet, position)
+                if position == last:
+                    break
+        except av.FFmpegError as error:  # the file cannot be read further
+            logger.debug("%s: packet %d: %s", self.info.path, position, error)
+            self.damaged.add(position)
+        # The decoder holds pictures back for reordering and for its threads; nothing after `last` is needed for them.
+        yield from self._decoded(None, last)
+
+    @staticmethod
+    def _skipped(packet: Packet[VideoStream], wanted: Collection[int]) -> Literal["NONREF", "DEFAULT"]:
+        return "NONREF" if packet.pts is not None and packet.pts not in wanted else "DEFAULT"
+
+    def _decoded(self, packet: Packet[VideoStream] | None, position: int) -> list[VideoFrame]:
+        try:
+            return self._stream.codec_context.decode(packet)
+        except av.FFmpegError as error:
+            logger.debug("%s: packet %d: %s", self.info.path, position, error)
+            self.damaged.add(position)
+            return []
+
+    def _packets_from(self, start: int) -> Iterator[Packet[VideoStream]]:
+        """Packets in file order from the one at position `start` on."""
+        is_first = start == int(self.packets.key_positions[0])
+        if not (is_first and self._is_fresh):
+            for position in self._seek_positions(start):
+                packets = self._seek(position, start)
+                if packets is not None:
+                    return packets
+            # Containers without a usable index are read from their beginning.
+            self.close()
+            self._open()
+        return self._skip_to(start) or iter(())
+
+    def _seek_positions(self, start: int) -> list[int]:
+        """Keyframes to seek to, best first: some formats land behind the time they are asked for."""
+        before = int(np.searchsorted(self.packets.key_positions, start))
+        return [start, int(self.packets.key_positions[max(before - 1, 0)])]
+
+    def _seek(self, position: int, start: int) -> Iterator[Packet[VideoStream]] | None:
+        self.num_seeks += 1
+        try:
+            self._container.seek(int(self.packets.timestamps[position]), stream=self._stream)
+            return self._skip_to(start)
+        except av.FFmpegError:  # a format that cannot seek; the caller reads it from the beginning
+            logger.debug("%s: cannot seek", self.info.path)
+            return None
+
+    def _skip_to(self, start: int) -> Iterator[Packet[VideoStream]] | None:
+        """Pass over packets before `start` without decoding them; None when the file's position is behind it."""
+        self._is_fresh = False
+        packets = (packet for packet in self._container.demux(self._stream) if is_picture_packet(packet))
+        for packet in packets:
+            position = self._positions.get(packet_timestamp(packet))
+            if position == start:
+                return chain((packet,), packets)
+            if position is not None and position > start:
+                return None
+        return None
+
+
+def _missing(reader: _Reader, index: int, num_done: int, num_wanted: int) -> VideoError:
+    info = reader.info
+    damage = ""
+    if reader.damaged:
+        noun = "packet is" if len(reader.damaged) == 1 else "packets are"
+        damage = f"; {len(reader.damaged)} of the {reader.num_packets} {noun} damaged that were read"
+    return VideoError(
+        f"{info.path} gave {num_done} of the {num_wanted} wanted frames: frame {index} of {info.num_frames} "
+        f"(at {info.frame_seconds[index]:.2f} s) cannot be decoded{damage}.",
+        fix="re-encode it, which leaves damaged frames out: ffmpeg -i in.mp4 -c:v libx264 out.mp4.",
+    )

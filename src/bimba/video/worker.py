@@ -1,0 +1,92 @@
+"""The worker's side of isolated decoding: requests come on stdin, messages with frames go to stdout.
+
+Run by `isolation` as a process of its own. It limits itself before it touches the file.
+"""
+
+import logging
+import os
+import sys
+from dataclasses import fields
+from typing import IO, Any
+
+import numpy as np
+
+from bimba.errors import BimbaError
+from bimba.video.decode import iter_frames
+from bimba.video.info import VideoInfo
+from bimba.video.messages import read_message, write_message
+from bimba.video.probe import probe
+
+# Kept by the other side, which needs them not, or sent as bytes.
+_NOT_SENT = ("path", "packets", "frame_seconds")
+_EXIT_TOLD = 3
+
+
+class _Forward(logging.Handler):
+    """Sends what is logged to the other side."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        super().__init__(logging.INFO)
+        self._pipe = pipe
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one record."""
+        write_message(self._pipe, {"log": [record.name, record.levelno, record.getMessage()]})
+
+
+def main() -> None:
+    """Serve one video until the other side is gone."""
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not get between the messages
+    first = read_message(requests)
+    if first is None:
+        return
+    request, _ = first
+    _limit(**request["limits"])
+    logger = logging.getLogger("bimba")
+    logger.addHandler(_Forward(replies))
+    logger.setLevel(logging.INFO)
+    try:
+        _serve(request, requests, replies)
+    except BimbaError as error:
+        told = {"type": type(error).__name__, "problem": error.problem, "fix": error.fix}
+        write_message(replies, {"error": told})
+        sys.exit(_EXIT_TOLD)
+    except MemoryError:
+        write_message(replies, {"error": {"type": "MemoryError"}})
+        sys.exit(_EXIT_TOLD)
+
+
+def _serve(request: dict[str, Any], requests: IO[bytes], replies: IO[bytes]) -> None:
+    info = probe(request["path"], **request["options"])
+    write_message(replies, {"info": _as_json(info)}, info.frame_seconds.tobytes())
+    while (message := read_message(requests)) is not None:
+        for frame in iter_frames(info, message[0]["frames"], backend=request["backend"]):
+            array = np.ascontiguousarray(frame)
+            write_message(replies, {"frame": array.shape}, array.data.cast("B"))
+
+
+def _as_json(info: VideoInfo) -> dict[str, Any]:
+    values = {field.name: getattr(info, field.name) for field in fields(info) if field.name not in _NOT_SENT}
+    return values | {"pictures": [str(picture) for picture in info.pictures]}
+
+
+def _limit(seconds: float, memory_bytes: int) -> None:
+    """Ask the system to end this process when it takes too much; the other side ends it by the clock anyway."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    # Should the other side die while this one is caught in a loop, nobody else would end it.
+    cpu_seconds = int(seconds * (os.cpu_count() or 1)) + 1
+    wanted = {resource.RLIMIT_CPU: cpu_seconds, resource.RLIMIT_CORE: 0}
+    if sys.platform == "linux":
+        wanted[resource.RLIMIT_AS] = memory_bytes
+    for kind, limit in wanted.items():
+        _, most = resource.getrlimit(kind)
+        value = limit if most == resource.RLIM_INFINITY else min(limit, most)
+        resource.setrlimit(kind, (value, value))
+
+
+if __name__ == "__main__":
+    main()
