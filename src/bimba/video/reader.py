@@ -158,7 +158,7 @@ def _decode_run(reader: _Reader, run: Run, num_done: int, num_wanted: int) -> It
             if not waiting or waiting[0] != first:
                 break
         else:
-            raise _missing(reader, first, num_done, num_wanted)
+            raise _missing(reader, start, run.last, first, num_done, num_wanted)
         if waiting:  # damage lies between this frame and the ones before it
             index = waiting[0]
             position = int(packets.frame_positions[index])
@@ -172,13 +172,15 @@ class _Reader:
         num_packets: packets read.
         num_decoded: pictures decoded.
         num_seeks: jumps in the file.
-        damaged: positions of packets that the decoder refused or made a damaged picture of.
+        num_damaged: packets that the decoder refused or made a damaged picture of. Threads may swallow some.
+
+    Args:
+        threads: "AUTO"; or "NONE", so that no damage is swallowed.
     """
 
-    def __init__(self, info: VideoInfo, packets: PacketTable) -> None:
-        self.info, self.packets = info, packets
-        self.num_packets = self.num_decoded = self.num_seeks = 0
-        self.damaged: set[int] = set()
+    def __init__(self, info: VideoInfo, packets: PacketTable, threads: Literal["AUTO", "NONE"] = "AUTO") -> None:
+        self.info, self.packets, self._threads = info, packets, threads
+        self.num_packets = self.num_decoded = self.num_seeks = self.num_damaged = 0
         # Reversed, so that of two packets of the same time the first in the file is found.
         numbered = reversed(list(enumerate(packets.timestamps.tolist())))
         self._positions: dict[int | None, int] = {timestamp: position for position, timestamp in numbered}
@@ -195,7 +197,7 @@ class _Reader:
             )
         self._stream: VideoStream = streams[self.packets.stream_index]
         self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-        self._stream.thread_type = "AUTO"
+        self._stream.thread_type = self._threads
         self._is_fresh = True
 
     def close(self) -> None:
@@ -205,7 +207,7 @@ class _Reader:
     def sound_pictures(self, start: int, last: int, wanted: Collection[int]) -> Iterator[VideoFrame]:
         """Decode the packets from a keyframe to `last`, both positions in file order, in the order of display.
 
-        Pictures end at the first damage, because later ones may refer to it; the rest is decoded to count the damage.
+        Pictures end at the first damage, because later ones may refer to it.
 
         Args:
             start: the keyframe's position.
@@ -217,13 +219,9 @@ class _Reader:
             VideoError: the order of display is not that of the times by which pictures are told apart.
         """
         previous: int | None = None
-        num_damaged = len(self.damaged)
         for picture in self._pictures(start, last, wanted):
-            self.num_decoded += 1
-            if picture.is_corrupt:
-                self.damaged.add(self._positions.get(picture.pts, last))
-            if len(self.damaged) > num_damaged:
-                continue
+            if self.num_damaged:
+                return
             if previous is not None and picture.pts is not None and picture.pts < previous:
                 raise VideoError(
                     f"{self.info.path} stores presentation times that contradict the order of its frames.",
@@ -232,34 +230,46 @@ class _Reader:
             previous = picture.pts
             yield picture
 
+    def count_damage(self, start: int, last: int) -> None:
+        """Decode a stretch to its end whatever happens, for the sake of `num_packets` and `num_damaged`."""
+        for _ in self._pictures(start, last, ()):
+            pass
+
     def _pictures(self, start: int, last: int, wanted: Collection[int]) -> Iterator[VideoFrame]:
         decoder = self._stream.codec_context
         can_skip = bool(wanted) and decoder.name in _CAN_SKIP
-        position = start
+        shown_from = int(self.packets.timestamps[start])
+        self.num_damaged = 0
         try:
             for position, packet in enumerate(self._packets_from(start), start):
                 self.num_packets += 1
                 decoder.skip_frame = self._skipped(packet, wanted) if can_skip else "DEFAULT"
-                yield from self._decoded(packet, position)
+                yield from self._decoded(packet, shown_from)
                 if position == last:
                     break
         except av.FFmpegError as error:  # the file cannot be read further
-            logger.debug("%s: packet %d: %s", self.info.path, position, error)
-            self.damaged.add(position)
+            logger.debug("%s: %s", self.info.path, error)
+            self.num_damaged += 1
         # The decoder holds pictures back for reordering and for its threads; nothing after `last` is needed for them.
-        yield from self._decoded(None, last)
+        yield from self._decoded(None, shown_from)
 
     @staticmethod
     def _skipped(packet: Packet[VideoStream], wanted: Collection[int]) -> Literal["NONREF", "DEFAULT"]:
         return "NONREF" if packet.pts is not None and packet.pts not in wanted else "DEFAULT"
 
-    def _decoded(self, packet: Packet[VideoStream] | None, position: int) -> list[VideoFrame]:
+    def _decoded(self, packet: Packet[VideoStream] | None, shown_from: int) -> Iterator[VideoFrame]:
         try:
-            return self._stream.codec_context.decode(packet)
+            pictures = self._stream.codec_context.decode(packet)
         except av.FFmpegError as error:
-            logger.debug("%s: packet %d: %s", self.info.path, position, error)
-            self.damaged.add(position)
-            return []
+            logger.debug("%s: %s", self.info.path, error)
+            self.num_damaged += 1
+            return
+        for picture in pictures:
+            self.num_decoded += 1
+            # What is shown before the keyframe may refer to pictures before it, and is not asked for.
+            if picture.pts is None or picture.pts >= shown_from:
+                self.num_damaged += picture.is_corrupt
+                yield picture
 
     def _packets_from(self, start: int) -> Iterator[Packet[VideoStream]]:
         """Packets in file order from the one at position `start` on."""
@@ -301,14 +311,17 @@ class _Reader:
         return None
 
 
-def _missing(reader: _Reader, index: int, num_done: int, num_wanted: int) -> VideoError:
+def _missing(reader: _Reader, start: int, last: int, index: int, num_done: int, num_wanted: int) -> VideoError:
+    """What to say of a frame that does not come: how much was read, and how much of that is damaged."""
     info = reader.info
-    damage = ""
-    if reader.damaged:
-        noun = "packet is" if len(reader.damaged) == 1 else "packets are"
-        damage = f"; {len(reader.damaged)} of the {reader.num_packets} {noun} damaged that were read"
+    observer = _Reader(info, reader.packets, "NONE")
+    try:
+        observer.count_damage(start, last)
+    finally:
+        observer.close()
     return VideoError(
         f"{info.path} gave {num_done} of the {num_wanted} wanted frames: frame {index} of {info.num_frames} "
-        f"(at {info.frame_seconds[index]:.2f} s) cannot be decoded{damage}.",
+        f"(at {info.frame_seconds[index]:.2f} s) cannot be decoded; {observer.num_damaged} of the "
+        f"{observer.num_packets} packets read for it are damaged.",
         fix="re-encode it, which leaves damaged frames out: ffmpeg -i in.mp4 -c:v libx264 out.mp4.",
     )
