@@ -22,7 +22,7 @@ from bimba.text.prompts import PROMPT_VERSION
 
 FROZEN = Path(__file__).parent / "data" / "frozen"
 REFREEZE = os.environ.get("BIMBA_REFREEZE") == "1"
-COMMANDS = ("", "ask", "convert", "demo", "needles", "needles make")
+COMMANDS = ("", "ask", "chat", "convert", "demo", "doctor", "needles", "needles make", "plan")
 
 
 def parameters(function: Any) -> str:
@@ -64,7 +64,7 @@ def test_signature_is_that_of_the_contract(function: Any) -> None:
 
 
 def test_public_names_are_frozen() -> None:
-    assert sorted(bimba.__all__) == ["Answer", "AnswerStream", "Video", "VideoQA", "__version__", "load"]
+    assert sorted(bimba.__all__) == ["Answer", "AnswerStream", "Chat", "Video", "VideoQA", "__version__", "load"]
     assert PROMPT_VERSION == "1"
     assert list(inspect.signature(bimba.Answer).parameters) == [
         "text",

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 from bimba.models.auto_classes import register_when_imported
 
 if TYPE_CHECKING:
-    from bimba.inference import Answer, AnswerStream, VideoQA, load
+    from bimba.inference import Answer, AnswerStream, Chat, VideoQA, load
     from bimba.video.source import Video
 
 __version__ = "0.1.0"
-__all__ = ["Answer", "AnswerStream", "Video", "VideoQA", "__version__", "load"]
+__all__ = ["Answer", "AnswerStream", "Chat", "Video", "VideoQA", "__version__", "load"]
 
 register_when_imported()
 

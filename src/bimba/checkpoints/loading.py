@@ -71,7 +71,7 @@ def _load_released(
     source: Source, options: LoadOptions, keywords: dict[str, Any]
 ) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
     released = open_released(source)
-    config = _overridden(released.config, options.config_overrides)
+    config = overridden(released.config, options.config_overrides)
     if keywords["dtype"] == "auto":
         keywords["dtype"] = config.dtype
     model = BimbaForConditionalGeneration.from_pretrained(
@@ -85,7 +85,7 @@ def _load_ours(
     source: Source, options: LoadOptions, keywords: dict[str, Any]
 ) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
     open_folder(source.folder)  # damaged files are named before transformers stumbles over them
-    config = _overridden(BimbaConfig.from_pretrained(source.folder), options.config_overrides)
+    config = overridden(BimbaConfig.from_pretrained(source.folder), options.config_overrides)
     try:
         loaded: Any = BimbaForConditionalGeneration.from_pretrained(
             source.folder, config=config, output_loading_info=True, **keywords
@@ -109,8 +109,12 @@ def _load_ours(
     return model, BimbaProcessor.from_config(config, read_tokenizer(source.folder, config), **pixels)
 
 
-def _overridden(config: BimbaConfig, overrides: dict[str, Any] | None) -> BimbaConfig:
-    """The config with some settings replaced, checked again."""
+def overridden(config: BimbaConfig, overrides: dict[str, Any] | None) -> BimbaConfig:
+    """The config with some settings replaced, checked again.
+
+    Raises:
+        InputError: a setting is none of `OVERRIDABLE`.
+    """
     if not overrides:
         return config
     for name in overrides:

@@ -16,6 +16,7 @@ ADAPTER_STEM = "adapter_model"
 TRAINABLES_STEM = "non_lora_trainables"
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "qwen.tiktoken")
+_SMALL_PATTERNS = ("*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja")
 _SMALL_FILES = (
     "config.json",
     "generation_config.json",
@@ -41,24 +42,25 @@ class Source:
     adapter: Path | None = None
 
 
-def find_source(model: str | Path, base: str | Path | None = None) -> Source:
+def find_source(model: str | Path, base: str | Path | None = None, *, weights: bool = True) -> Source:
     """Find out what a folder or hub id is, and check that its files are there.
 
     Args:
         model: folder or hub id of a model of ours, of a released base, or of a released adapter.
         base: folder or hub id of the adapter's base; if not given, the adapter's own `base_model_name_or_path` is
             followed (as a folder, as a folder beside the adapter, or as a hub id).
+        weights: whether weights must be there; without, only the small files of a hub id are fetched.
 
     Raises:
         CheckpointError: nothing is there, files are missing (all named), or the base does not belong here.
     """
-    folder = _local_folder(model, "model")
+    folder = _local_folder(model, "model", weights)
     if (folder / ADAPTER_CONFIG).is_file():
-        _check_adapter_files(folder)
-        base_folder = _base_of(folder) if base is None else _local_folder(base, "base")
+        _check_adapter_files(folder, weights)
+        base_folder = _base_of(folder, weights) if base is None else _local_folder(base, "base", weights)
         if (base_folder / ADAPTER_CONFIG).is_file():
             raise CheckpointError(f"the base {base_folder} is an adapter itself.", fix="pass the full model as base.")
-        _check_base_files(base_folder)
+        _check_base_files(base_folder, weights)
         if not is_released(read_json(base_folder / "config.json")):
             raise CheckpointError(
                 f"the adapter {folder} needs a released base (model_type llava_qwen); {base_folder} is "
@@ -74,17 +76,17 @@ def find_source(model: str | Path, base: str | Path | None = None) -> Source:
     if (folder / "config.json").is_file():
         settings = read_json(folder / "config.json")
         if settings.get("model_type") == OUR_MODEL_TYPE:
-            _check_our_files(folder)
+            _check_our_files(folder, weights)
             return Source("ours", folder)
         if not is_released(settings):
             raise CheckpointError(
                 f"{folder} is a {settings.get('model_type')!r} model.", fix="pass a BIMBA model or a released base."
             )
-    _check_base_files(folder)
+    _check_base_files(folder, weights)
     return Source("released", folder)
 
 
-def _local_folder(name: str | Path, what: str) -> Path:
+def _local_folder(name: str | Path, what: str, weights: bool) -> Path:
     """A folder as it is, or a hub id downloaded (or taken from the hub's cache)."""
     path = Path(name).expanduser()
     if path.is_dir():
@@ -97,15 +99,15 @@ def _local_folder(name: str | Path, what: str) -> Path:
             fix="check the path; a released model is fetched with: hf download mmiemon/BIMBA-LLaVA-Qwen2-7B "
             "--local-dir DIR",
         )
-    return _fetch(name, what)
+    return _fetch(name, what, weights)
 
 
-def _fetch(hub_id: str, what: str) -> Path:
+def _fetch(hub_id: str, what: str, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(hub_id))
+        return Path(snapshot_download(hub_id, allow_patterns=None if weights else list(_SMALL_PATTERNS)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
             f"the {what} {hub_id!r} is no folder here and could not be fetched from the hub ({type(error).__name__}).",
@@ -113,7 +115,7 @@ def _fetch(hub_id: str, what: str) -> Path:
         ) from error
 
 
-def _base_of(adapter: Path) -> Path:
+def _base_of(adapter: Path, weights: bool) -> Path:
     """The base that an adapter names: as it is, beside the adapter, or on the hub."""
     name = read_json(adapter / ADAPTER_CONFIG).get("base_model_name_or_path")
     if not isinstance(name, str) or not name:
@@ -128,10 +130,10 @@ def _base_of(adapter: Path) -> Path:
             f"the adapter {adapter} belongs to the base {name!r}, which is not here.",
             fix="pass the folder or hub id of that base as base (--base).",
         )
-    return _fetch(name, "base")
+    return _fetch(name, "base", weights)
 
 
-def _check_adapter_files(folder: Path) -> None:
+def _check_adapter_files(folder: Path, weights: bool) -> None:
     missing = [] if (folder / "config.json").is_file() else ["config.json"]
     has_trainables = any((folder / f"{TRAINABLES_STEM}.{ending}").is_file() for ending in ("safetensors", "bin"))
     if missing and not has_trainables:
@@ -143,22 +145,23 @@ def _check_adapter_files(folder: Path) -> None:
     missing += [
         f"{stem}.bin (or .safetensors)"
         for stem in (ADAPTER_STEM, TRAINABLES_STEM)
-        if not any((folder / f"{stem}.{ending}").is_file() for ending in ("safetensors", "bin"))
+        if weights and not any((folder / f"{stem}.{ending}").is_file() for ending in ("safetensors", "bin"))
     ]
     _refuse_missing(folder, missing, "hf download mmiemon/BIMBA-LLaVA-Qwen2-7B")
 
 
-def _check_base_files(folder: Path) -> None:
+def _check_base_files(folder: Path, weights: bool) -> None:
     missing = [] if (folder / "config.json").is_file() else ["config.json"]
-    _refuse_missing(folder, missing + _missing_parts(folder), "hf download lmms-lab/LLaVA-Video-7B-Qwen2")
+    _refuse_missing(folder, missing + _missing_parts(folder, weights), "hf download lmms-lab/LLaVA-Video-7B-Qwen2")
     _check_readable(folder)
-    weight_files(folder)
+    if weights:
+        weight_files(folder)
 
 
-def _check_our_files(folder: Path) -> None:
+def _check_our_files(folder: Path, weights: bool) -> None:
     """A folder of ours is whole or refused: what is missing must not be replaced by defaults."""
     missing = [name for name in ("generation_config.json", "processor_config.json") if not (folder / name).is_file()]
-    missing += _missing_parts(folder)
+    missing += _missing_parts(folder, weights)
     if missing:
         raise CheckpointError(
             f"the model folder {folder} lacks {', '.join(missing)}.",
@@ -166,16 +169,17 @@ def _check_our_files(folder: Path) -> None:
             "do model.save_pretrained and processor.save_pretrained together.",
         )
     _check_readable(folder)
-    weight_files(folder)
+    if weights:
+        weight_files(folder)
 
 
-def _missing_parts(folder: Path) -> list[str]:
+def _missing_parts(folder: Path, weights: bool) -> list[str]:
     """Tokenizer and weights that are not there."""
     missing = []
     has_vocabulary = (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
     if not has_vocabulary and not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         missing.append("tokenizer.json (or vocab.json and merges.txt)")
-    if not any(folder.glob("model*.safetensors*")):
+    if weights and not any(folder.glob("model*.safetensors*")):
         missing.append("model.safetensors (or its shards and model.safetensors.index.json)")
     return missing
 

@@ -17,8 +17,11 @@ import typer
 from bimba import __version__
 from bimba.cli import needles
 from bimba.cli.ask import ask
+from bimba.cli.chat import chat
 from bimba.cli.convert import convert
 from bimba.cli.demo import demo
+from bimba.cli.doctor import doctor
+from bimba.cli.plan import plan
 from bimba.errors import BimbaError
 
 DEBUG = "--debug"
@@ -31,8 +34,11 @@ app = typer.Typer(
     epilog='Example: bimba ask talk.mp4 "What is on the slide?" --model DIR',
 )
 app.command(epilog='Example: bimba ask talk.mp4 "What is on the slide?" --model mmiemon/BIMBA-LLaVA-Qwen2-7B')(ask)
+app.command(epilog="Example: bimba chat talk.mp4 --model mmiemon/BIMBA-LLaVA-Qwen2-7B")(chat)
+app.command(epilog='Example: bimba plan talk.mp4 "What is on the slide?" --frames 128')(plan)
 app.command(epilog="Example: bimba convert ADAPTER_DIR OUT_DIR --base BASE_DIR")(convert)
 app.command(epilog="Example: bimba demo --out bimba-demo")(demo)
+app.command(epilog="Example: bimba doctor --json")(doctor)
 app.add_typer(needles.app, name="needles")
 
 

@@ -3,115 +3,103 @@
 import json
 import sys
 import time
-from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bimba.cli import options
 from bimba.cli.progress import bars, hush_transformers, waiting
 from bimba.errors import InputError
 
 if TYPE_CHECKING:
-    from bimba.inference import Answer, VideoQA
+    from bimba.inference import Answer, AnswerStream, VideoQA
+    from bimba.video.source import Video
 
 LABELS = {"frames": "reading frames", "vision": "looking at frames", "compress": "compressing"}
-RELEASED = "mmiemon/BIMBA-LLaVA-Qwen2-7B"
-
-
-class Sampling(StrEnum):
-    """How frames are chosen."""
-
-    uniform = "uniform"
-    fps = "fps"
 
 
 def ask(
-    video: Annotated[Path, typer.Argument(help="A video or image file.", readable=False)],
-    question: Annotated[str, typer.Argument(help="What you want to know.")],
-    model: Annotated[
-        str | None, typer.Option(envvar="BIMBA_MODEL", help="Folder or hub id of a model, or of a released adapter.")
-    ] = None,
-    base: Annotated[
-        str | None, typer.Option(help="Folder or hub id of the adapter's base, if not the one it names.")
-    ] = None,
-    frames: Annotated[int, typer.Option(help="At most so many frames are looked at.")] = 64,
-    sampling: Annotated[
-        Sampling, typer.Option(help="uniform, or fps: one frame a second; uniform still if that is more than --frames.")
-    ] = Sampling.uniform,
-    time_sentence: Annotated[
-        bool, typer.Option("--time-sentence/--no-time-sentence", help="Tell the model when the frames are.")
-    ] = True,
-    max_new_tokens: Annotated[int, typer.Option(help="At most so many tokens are answered.")] = 512,
-    temperature: Annotated[
-        float | None, typer.Option(help="Above 0: sample instead of taking the likeliest token.", min=0)
-    ] = None,
-    top_p: Annotated[float | None, typer.Option(help="Sample among the likeliest tokens of this total share.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.", min=0, max=2**63 - 1)] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto (as stored), float32, bfloat16 or float16.")] = "auto",
-    attn_implementation: Annotated[
-        str | None, typer.Option(help="sdpa, eager, flash_attention_2, ... as transformers names them.")
-    ] = None,
-    quantization: Annotated[str | None, typer.Option(help="4bit or 8bit (needs a GPU and the extra gpu).")] = None,
-    temporal_pooling: Annotated[
-        int | None, typer.Option(help="Average so many frames into one: fewer tokens of the video.", min=1)
-    ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars; only the answer.")] = False,
+    video: options.VideoPath,
+    question: Annotated[str, typer.Argument(help="What you want to know.", show_default=False)],
+    model: options.ModelName = None,
+    base: options.Base = None,
+    frames: options.Frames = 64,
+    sampling: options.SamplingMode = options.Sampling.uniform,
+    start: options.Start = None,
+    end: options.End = None,
+    time_sentence: options.TimeSentence = True,
+    video_stream: options.VideoStream = None,
+    image_fps: options.ImageFps = None,
+    allow_truncated: options.AllowTruncated = False,
+    backend: options.BackendName = options.Backend.pyav,
+    isolate: options.Isolate = False,
+    max_new_tokens: options.MaxNewTokens = 512,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    seed: options.Seed = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    attn_implementation: options.AttnImplementation = None,
+    quantization: options.Quantization = None,
+    temporal_pooling: options.TemporalPooling = None,
+    json_: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Ask a question about a video.
 
     The answer goes to stdout as it is generated, progress to stderr.
     """
-    if model is None:
-        raise InputError(
-            "no model is named.",
-            fix=f"--model {RELEASED} (released, 16 GB, fetched once), or a folder; or set BIMBA_MODEL.",
-        )
-    _check_before_loading(video, question, frames, max_new_tokens)
+    options.checked_name(model)
+    options.check_numbers(frames, max_new_tokens, seed)
+    if not question.strip():
+        raise InputError("the question is empty.", fix='ask something, e.g. "What happens in this video?"')
     hushed = quiet or json_
-    start = time.perf_counter()
-    with waiting("loading the model", quiet=hushed):
-        from bimba import load
+    with waiting("reading the video", quiet=hushed):
+        opened = options.open_video(video, start, end, video_stream, image_fps, allow_truncated, backend.value, isolate)
+    with opened:
+        begun = time.perf_counter()
+        with waiting("loading the model", quiet=hushed):
+            hush_transformers(quiet=True)
+            qa = options.load_model(model, base, device, dtype, attn_implementation, quantization, temporal_pooling)
+        load_seconds = time.perf_counter() - begun
+        settings = {
+            "num_frames": frames,
+            "sampling": sampling.value,
+            "time_sentence": time_sentence,
+            "max_new_tokens": max_new_tokens,
+        }
+        settings |= sampling_settings(temperature, top_p, seed)
+        answer = answer_on_terminal(qa, opened, question, settings, hushed=hushed, to_stdout=not json_)
+    if json_:
+        timings = {"load": load_seconds} | answer.timings
+        record = {"model": model, "video": str(video), "question": question} | answer.to_dict()
+        print_json(record | {"timings": timings})
 
-        hush_transformers(quiet=True)
-        qa = load(
-            model,
-            base=base,
-            device=device,
-            dtype=dtype,
-            attn_implementation=attn_implementation,
-            quantization=quantization,
-            config_overrides=None if temporal_pooling is None else {"temporal_pooling": temporal_pooling},
-        )
-    load_seconds = time.perf_counter() - start
-    options: dict[str, Any] = {
-        "num_frames": frames,
-        "sampling": sampling.value,
-        "time_sentence": time_sentence,
-        "max_new_tokens": max_new_tokens,
-    }
-    options |= {name: value for name, value in (("temperature", temperature), ("top_p", top_p)) if value is not None}
+
+def sampling_settings(temperature: float | None, top_p: float | None, seed: int | None) -> dict[str, Any]:
+    """What `VideoQA.ask` takes of the options that draw by chance; the seed is set here."""
     if seed is not None:
         import torch
 
         torch.manual_seed(seed)
-    answer = answer_on_terminal(qa, video, question, options, hushed=hushed, to_stdout=not json_)
-    if json_:
-        timings = {"load": load_seconds} | answer.timings
-        record = {"model": model, "video": str(video), "question": question} | answer.to_dict()
-        print(json.dumps(record | {"timings": timings}, ensure_ascii=not sys.stdout.encoding.startswith("utf")))
+    given = {"temperature": temperature, "top_p": top_p}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def answer_on_terminal(
-    qa: "VideoQA", video: Path, question: str, options: dict[str, Any], *, hushed: bool, to_stdout: bool
+    qa: "VideoQA", video: "Video", question: str, settings: dict[str, Any], *, hushed: bool, to_stdout: bool
 ) -> "Answer":
     """Ask with progress bars, print the pieces of the answer as they come, and return it whole."""
     with bars(LABELS, quiet=hushed) as report:
         qa.progress = report
-        stream = qa.stream(video, question, **options)
+        stream = qa.stream(video, question, **settings)
     qa.progress = None
+    print_stream(stream, to_stdout=to_stdout)
+    return stream.answer
+
+
+def print_stream(stream: "AnswerStream", *, to_stdout: bool) -> None:
+    """Print the pieces of an answer as they come, and a line's end after the last, even if it was not the last."""
     try:
         for piece in stream:
             if to_stdout:
@@ -119,20 +107,8 @@ def answer_on_terminal(
     finally:
         if to_stdout:
             print(flush=True)
-    return stream.answer
 
 
-def _check_before_loading(video: Path, question: str, frames: int, max_new_tokens: int) -> None:
-    """Find what is wrong with the small things before a model of many gigabytes is read."""
-    from bimba.video.probe import probe
-
-    if frames < 1:
-        raise InputError(f"--frames is {frames}.", fix="take at least one frame, e.g. --frames 64.")
-    if max_new_tokens < 1:
-        raise InputError(f"--max-new-tokens is {max_new_tokens}.", fix="allow at least one token.")
-    if not question.strip():
-        raise InputError("the question is empty.", fix='ask something, e.g. "What happens in this video?"')
-    scheme, colon, rest = str(video).partition(":")
-    if colon and rest.startswith("/") and scheme in ("http", "https", "ftp", "s3", "rtsp"):
-        raise InputError(f"{scheme} addresses are not fetched.", fix="download the video first, and name the file.")
-    probe(video)
+def print_json(record: dict[str, Any]) -> None:
+    """Print one JSON object in one line, in letters that the terminal has."""
+    print(json.dumps(record, ensure_ascii=not sys.stdout.encoding.lower().startswith("utf")), flush=True)

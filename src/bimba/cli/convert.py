@@ -19,7 +19,7 @@ def convert(
     ] = None,
     reverse: Annotated[bool, typer.Option("--reverse", help="Write the released layout back.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar, and no text at the end.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, and no text at the end.")] = False,
 ) -> None:
     """Convert a released model into one safetensors folder, or back.
 

@@ -43,7 +43,7 @@ def make(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another run in the folder.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object: paths and counts.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar, and no text at the end.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, and no text at the end.")] = False,
 ) -> None:
     """Make videos of a moving background with something put into it for a moment, and questions about it.
 

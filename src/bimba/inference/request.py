@@ -3,12 +3,13 @@
 Shapes: L tokens of the prompt.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
 from bimba.errors import InputError
 from bimba.inference.clip import Clip, ClipArray, ClipFile
+from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.text.labels import expand_placeholders
 from bimba.text.prompts import VIDEO_TOKEN, Message, question_about_video, time_sentence
@@ -58,26 +59,19 @@ class RequestBuilder:
         Raises:
             InputError: no such number of frames, or the placeholder stands where it must not.
         """
-        return self._about(None if self.video is None else self.video.choose(num_frames, self.sampling))
+        return self.about(None if self.video is None else self.video.choose(num_frames, self.sampling))
 
-    def _about(self, clip: Clip | None) -> Request:
-        """The prompt about a clip."""
-        prompt = self.processor.render(self._with_video(clip))
+    def about(self, clip: Clip | None) -> Request:
+        """The prompt about frames that are chosen already.
+
+        Raises:
+            InputError: the placeholder stands where it must not.
+        """
+        prompt = self.processor.render(messages_about(clip, self.turns, self.time_sentence))
         ids: list[int] = self.processor.tokenizer(prompt, add_special_tokens=False)["input_ids"]
         num_tokens = [] if clip is None else [self.processor.num_video_tokens(clip.num_frames)]
         long_ids, _ = expand_placeholders(ids, ids, self.processor.video_token_id, num_tokens)
         return Request(clip, prompt, long_ids, sum(num_tokens))
-
-    def _with_video(self, clip: Clip | None) -> list[Message]:
-        """The conversation, its first user turn about the video."""
-        if clip is None:
-            return list(self.turns)
-        sentence = None
-        if self.time_sentence and clip.has_times:
-            sentence = time_sentence(clip.duration_seconds, clip.printed_seconds)
-        first = next(index for index, turn in enumerate(self.turns) if turn.role == "user")
-        asked = Message("user", question_about_video(self.turns[first].content, sentence))
-        return [*self.turns[:first], asked, *self.turns[first + 1 :]]
 
     def most_frames(self, start: int, limit: int) -> int:
         """The largest number of frames below `start` whose prompt has at most `limit` tokens; 0 if none has."""
@@ -91,7 +85,19 @@ class RequestBuilder:
     def _length(self, num_frames: int) -> int:
         """Tokens of the prompt with so many frames."""
         clip = None if self.video is None else self.video.shortened(num_frames, self.sampling)
-        return len(self._about(clip).input_ids)
+        return len(self.about(clip).input_ids)
+
+
+def messages_about(clip: Clip | None, turns: Sequence[Message], tell_times: bool) -> list[Message]:
+    """The conversation, its first user turn about the video and, if they are known and wanted, its frames' times."""
+    if clip is None:
+        return list(turns)
+    sentence = None
+    if tell_times and clip.has_times:
+        sentence = time_sentence(clip.duration_seconds, clip.printed_seconds)
+    first = next(index for index, turn in enumerate(turns) if turn.role == "user")
+    asked = Message("user", question_about_video(turns[first].content, sentence))
+    return [*turns[:first], asked, *turns[first + 1 :]]
 
 
 def build_request(builder: RequestBuilder, num_frames: int, context_length: int | None, max_new_tokens: int) -> Request:
@@ -101,20 +107,48 @@ def build_request(builder: RequestBuilder, num_frames: int, context_length: int 
         InputError: prompt and answer are longer than the language model can read; says how many frames would fit.
     """
     request = builder.build(num_frames)
-    num_tokens = len(request.input_ids)
-    if context_length is None or num_tokens + max_new_tokens <= context_length:
-        return request
-    problem = (
-        f"the prompt has {num_tokens:,} tokens ({request.num_video_tokens:,} of the video), and {max_new_tokens:,} may "
-        f"be answered; the language model reads {context_length:,} at most."
-    )
-    fitting = 0
-    if request.clip is not None:
-        fitting = builder.most_frames(request.clip.num_frames, context_length - max_new_tokens)
-    if fitting:
+
+    def way_out() -> str:
+        fitting = 0
+        if request.clip is not None and context_length is not None:
+            fitting = builder.most_frames(request.clip.num_frames, context_length - max_new_tokens)
+        if not fitting:
+            return "shorten the question, or ask for fewer new tokens (max_new_tokens)."
         how = f" (num_frames={fitting}, --frames {fitting})" if request.clip and request.clip.frame_seconds else ""
-        raise InputError(problem, fix=f"take at most {fitting} frames{how}, or a larger temporal_pooling.")
-    raise InputError(problem, fix="shorten the question, or ask for fewer new tokens (max_new_tokens).")
+        return f"take at most {fitting} frames{how}, or a larger temporal_pooling."
+
+    check_length(request, context_length, max_new_tokens, way_out)
+    return request
+
+
+def context_length(config: BimbaConfig) -> int | None:
+    """Tokens that the language model can read; None where its config sets no limit (recurrent models).
+
+    The attribute follows each family's own name for it (n_positions, ...).
+    """
+    text_config = config.text_config
+    return int(text_config.max_position_embeddings) if hasattr(text_config, "max_position_embeddings") else None
+
+
+def check_length(request: Request, context_length: int | None, max_new_tokens: int, way_out: Callable[[], str]) -> None:
+    """Refuse a prompt that leaves no room for the answer.
+
+    Args:
+        request: the prompt.
+        context_length: tokens that the language model can read; None for no limit.
+        max_new_tokens: room that the answer needs.
+        way_out: says what to do; asked only when it is needed.
+
+    Raises:
+        InputError: prompt and answer are longer than the language model can read.
+    """
+    num_tokens = len(request.input_ids)
+    if context_length is not None and num_tokens + max_new_tokens > context_length:
+        raise InputError(
+            f"the prompt has {num_tokens:,} tokens ({request.num_video_tokens:,} of the video), and "
+            f"{max_new_tokens:,} may be answered; the language model reads {context_length:,} at most.",
+            fix=way_out(),
+        )
 
 
 def checked_turns(question: Conversation, *, has_video: bool) -> tuple[Message, ...]:

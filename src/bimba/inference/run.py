@@ -95,10 +95,14 @@ class AnswerStream:
 
     Iterating starts the generation in a thread; leaving the loop early (or `close()`) stops it after the token in
     hand.
+
+    Args:
+        run: what generates.
+        on_answer: called with the whole answer, once, when it is there.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, run: Run, on_answer: Callable[[Answer], None] | None = None) -> None:
+        self._run, self._on_answer = run, on_answer
         self._answer: Answer | None = None
         self._pieces = self._generated()
 
@@ -141,6 +145,8 @@ class AnswerStream:
                     raise item
                 yield item
             self._answer = item
+            if self._on_answer is not None:
+                self._on_answer(item)
         except KeyboardInterrupt:
             stop.event.set()  # the thread ends after the token in hand; nobody waits for it
             raise

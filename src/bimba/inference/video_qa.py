@@ -9,9 +9,17 @@ from transformers import BatchFeature
 
 from bimba.errors import InputError
 from bimba.inference.answer import Answer
+from bimba.inference.chat import Chat, EncodedVideo
 from bimba.inference.clip import Clip, VideoInput, open_video
 from bimba.inference.generation import generation_settings, is_whole
-from bimba.inference.request import Conversation, Request, RequestBuilder, build_request, checked_turns
+from bimba.inference.request import (
+    Conversation,
+    Request,
+    RequestBuilder,
+    build_request,
+    checked_turns,
+    context_length,
+)
 from bimba.inference.run import AnswerStream, Run
 from bimba.inference.stopwatch import Stopwatch
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
@@ -22,6 +30,8 @@ Progress = Callable[[str, int, int], None]
 first two; the compressor takes all of them at once."""
 
 T = TypeVar("T")
+
+_SHORTEST_QUESTION = "?"
 
 
 class VideoQA:
@@ -38,6 +48,12 @@ class VideoQA:
     def __init__(self, model: BimbaForConditionalGeneration, processor: BimbaProcessor) -> None:
         self.model, self.processor = model, processor
         self.progress: Progress | None = None
+
+    def __repr__(self) -> str:
+        """Family, size and place of the model."""
+        kind = self.model.config.text_config.model_type
+        size = f"{self.model.num_parameters() / 1e9:.3g} billion parameters"
+        return f"VideoQA({kind}, {size}, {self.model.dtype}, {self.model.input_device})"
 
     def prepare(
         self,
@@ -72,7 +88,7 @@ class VideoQA:
         """
         generation_settings(self.model.generation_config, max_new_tokens, generation)
         watch = Stopwatch(self.model.input_device)
-        request = self._request(watch, video, question, num_frames, sampling, time_sentence, max_new_tokens)
+        _, request = self._request(watch, video, question, num_frames, sampling, time_sentence, max_new_tokens)
         ids = torch.tensor([request.input_ids], device=self.model.input_device)
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         if request.clip is not None:
@@ -136,6 +152,34 @@ class VideoQA:
             raise InputError("beam search cannot be streamed.", fix="use ask, or num_beams=1.")
         return AnswerStream(self._run(video, question, num_frames, sampling, time_sentence, max_new_tokens, generation))
 
+    def chat(
+        self,
+        video: VideoInput | None,
+        *,
+        num_frames: int = 64,
+        sampling: str = "uniform",
+        time_sentence: bool = True,
+    ) -> Chat:
+        """Encode a video once, to ask about it several times.
+
+        Args:
+            video: as in `prepare`; it is read and encoded now.
+            num_frames: as in `prepare`.
+            sampling: as in `prepare`.
+            time_sentence: as in `prepare`.
+
+        Raises:
+            VideoError: the video cannot be read.
+            InputError: an argument is out of range, or the video alone is longer than the language model reads.
+        """
+        watch = Stopwatch(self.model.input_device)
+        opener = _SHORTEST_QUESTION
+        builder, request = self._request(watch, video, opener, num_frames, sampling, time_sentence, max_new_tokens=1)
+        encoded = None
+        if request.clip is not None:
+            encoded = EncodedVideo(request.clip, self._encode(watch, self._pixels(watch, request.clip)))
+        return Chat(self.model, self.processor, builder, encoded, self.context_length, dict(watch.seconds))
+
     def _run(
         self,
         video: VideoInput | None,
@@ -149,7 +193,7 @@ class VideoQA:
         """Everything up to the first generated token: read, encode, prompt."""
         settings = generation_settings(self.model.generation_config, max_new_tokens, generation)
         watch = Stopwatch(self.model.input_device)
-        request = self._request(watch, video, question, num_frames, sampling, time_sentence, max_new_tokens)
+        _, request = self._request(watch, video, question, num_frames, sampling, time_sentence, max_new_tokens)
         features = None
         if request.clip is not None:
             features = [self._encode(watch, self._pixels(watch, request.clip))]
@@ -164,7 +208,7 @@ class VideoQA:
         sampling: str,
         time_sentence: bool,
         max_new_tokens: int,
-    ) -> Request:
+    ) -> tuple[RequestBuilder, Request]:
         if not is_whole(num_frames, least=1):
             raise InputError(f"num_frames is {num_frames!r}.", fix="take a whole number of at least one (--frames 1).")
         turns = checked_turns(question, has_video=video is not None)
@@ -172,15 +216,12 @@ class VideoQA:
             opened = None if video is None else open_video(video)
         with watch.stage("prompt"):
             builder = RequestBuilder(self.processor, opened, turns, sampling, time_sentence)
-            return build_request(builder, num_frames, self._context_length(), max_new_tokens)
+            return builder, build_request(builder, num_frames, self.context_length, max_new_tokens)
 
-    def _context_length(self) -> int | None:
-        """Tokens that the language model can read; None where its config sets no limit (recurrent models).
-
-        The attribute follows each family's own name for it (n_positions, ...).
-        """
-        text_config = self.model.config.text_config
-        return int(text_config.max_position_embeddings) if hasattr(text_config, "max_position_embeddings") else None
+    @property
+    def context_length(self) -> int | None:
+        """Tokens that the language model can read; None where its config sets no limit (recurrent models)."""
+        return context_length(self.model.config)
 
     def _pixels(self, watch: Stopwatch, clip: Clip) -> Tensor:
         """Decode and make pixels, frame by frame: [T, 3, S, S]."""

@@ -11,7 +11,7 @@ import av
 from av.codec.context import CodecContext
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from bimba.errors import InputError, VideoError
@@ -80,7 +80,7 @@ def choose_stream(container: InputContainer, path: Path, number: int | None = No
     defaults = [stream for stream in streams if stream.disposition & Disposition.default]
     chosen = streams[number] if number is not None else (defaults or streams)[0]
     if len(streams) > 1 and number is None:
-        sizes = ", ".join(f"{stream.width} x {stream.height}" for stream in streams)
+        sizes = ", ".join(f"{s.width} x {s.height}" if _has_decoder(s) else "of an unknown codec" for s in streams)
         logger.warning(
             "%s has %d video streams (%s); number %d is read, --video-stream takes another",
             *(path, len(streams), sizes, streams.index(chosen)),
@@ -90,9 +90,13 @@ def choose_stream(container: InputContainer, path: Path, number: int | None = No
     return chosen
 
 
+def _has_decoder(stream: VideoStream) -> bool:
+    """Whether FFmpeg knows the codec; PyAV's stubs leave out that such a stream has neither decoder nor size."""
+    return cast("CodecContext | None", stream.codec_context) is not None
+
+
 def _check_stream(stream: VideoStream, path: Path) -> None:
-    # PyAV's stubs leave out that a stream of an unknown codec has no decoder.
-    if cast("CodecContext | None", stream.codec_context) is None:
+    if not _has_decoder(stream):
         raise VideoError(
             f"{path} holds a video of a codec that this FFmpeg build cannot decode.",
             fix="re-encode it where it plays: ffmpeg -i in.mp4 -c:v libx264 out.mp4.",
@@ -111,6 +115,20 @@ def check_size(width: int, height: int, path: Path) -> None:
             f"{path} has pictures of {width} x {height} = {width * height:,} pixels; at most {MAX_PIXELS:,} are read.",
             fix="make it smaller: ffmpeg -i in.mp4 -vf scale=3840:-2 out.mp4.",
         )
+
+
+def read_packets(container: InputContainer, *streams: Stream) -> Iterator[Packet[Any]]:
+    """Packets of an opened file in the order of the file: of some streams, or of all.
+
+    Raises:
+        av.FFmpegError: the file cannot be read further.
+    """
+    try:
+        yield from container.demux(*streams)
+    except IndexError:
+        # Behind the last packet PyAV asks for one more of each stream, and trips over those that a damaged MPEG-TS or
+        # FLV showed only on the way.
+        logger.debug("streams appeared while %s was read", container.name)
 
 
 def is_picture_packet(packet: Packet[Any]) -> bool:

@@ -1,10 +1,11 @@
 """Pictures: a png, jpeg, webp or bmp file goes in; its picture, or an animation's, come out upright, as frames."""
 
+import struct
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from bimba.errors import VideoError
 from bimba.video.container import check_size
@@ -15,11 +16,27 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 _ANIMATED_FORMATS = ("PNG", "WEBP")
 _EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "La", "RGBa"})
 _EXIF_ORIENTATION = 0x0112
-_EXIF_SIDEWAYS = frozenset({5, 6, 7, 8})
+# What makes a picture of each orientation upright (EXIF 2.32, section 4.6.4 A). Pillow's own function for it also writes
+# the EXIF data anew, and fails where an entry that nobody needs is odd.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = frozenset(_TURNS[orientation] for orientation in (5, 6, 7, 8))
 # Browsers show a picture of an animation that states less, mostly 0, for this long; so does FFmpeg with a gif.
 _SHORTEST_MS, _DEFAULT_MS = 10.0, 100.0
-# What Pillow raises for files that are cut or damaged, beside UnidentifiedImageError, which is an OSError.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+# What Pillow raises for files that are cut or damaged, beside UnidentifiedImageError, which is an OSError. IndexError,
+# TypeError and struct.error are what `Image.open` expects of its readers, too. Of some damage it only warns, which raises
+# where the user has made warnings errors.
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error),
+    *(Image.DecompressionBombError, Warning),
+)
 
 
 def probe_image(path: Path) -> VideoInfo | None:
@@ -31,7 +48,7 @@ def probe_image(path: Path) -> VideoInfo | None:
     try:
         with _open(path) as image:
             _check_mode(image, path)
-            size = _upright_size(image)
+            size = image.size[::-1] if _turn(image) in _SIDEWAYS else image.size
             check_size(*size, path)
             codec = str(image.format).lower()
             seconds = _start_seconds(image, path) if _is_animated(image) else None
@@ -61,10 +78,11 @@ def read_animation(info: VideoInfo, indices: Sequence[int]) -> Generator[RGBFram
     info.check_unchanged()
     try:
         with _open(info.path) as image:
+            turn = _turn(image)
             for index in indices:
                 if info.kind == "animation":
                     image.seek(index)
-                yield _upright_rgb(image)
+                yield _upright_rgb(image, turn)
     except _DAMAGE as error:
         raise _unreadable(info.path, error) from error
 
@@ -87,7 +105,7 @@ def read_picture(path: Path, size: tuple[int, int]) -> RGBFrame:
     """
     try:
         with _open(path) as image:
-            array = _upright_rgb(image)
+            array = _upright_rgb(image, _turn(image))
     except _DAMAGE as error:
         raise _unreadable(path, error) from error
     if (array.shape[1], array.shape[0]) == size:
@@ -99,14 +117,14 @@ def _open(path: Path) -> Image.Image:
     return Image.open(path, formats=_FORMATS)
 
 
-def _upright_rgb(image: Image.Image) -> RGBFrame:
-    return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """How to make a picture upright; asked before its pixels are read, since a png may say otherwise behind them."""
+    return _TURNS.get(image.getexif().get(_EXIF_ORIENTATION))
 
 
-def _upright_size(image: Image.Image) -> tuple[int, int]:
-    width, height = image.size
-    sideways = image.getexif().get(_EXIF_ORIENTATION) in _EXIF_SIDEWAYS
-    return (height, width) if sideways else (width, height)
+def _upright_rgb(image: Image.Image, turn: Image.Transpose | None) -> RGBFrame:
+    picture = image.convert("RGB")
+    return np.array(picture if turn is None else picture.transpose(turn))
 
 
 def _is_animated(image: Image.Image) -> bool:

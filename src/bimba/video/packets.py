@@ -19,7 +19,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from bimba.errors import VideoError
-from bimba.video.container import is_picture_packet, packet_timestamp
+from bimba.video.container import is_picture_packet, packet_timestamp, read_packets
 from bimba.video.info import PacketTable
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def scan_packets(container: InputContainer, stream: VideoStream) -> PacketScan:
     scan = PacketScan()
     try:
         # All streams are read, not only the video: a header's duration is that of the longest.
-        for packet in container.demux():
+        for packet in read_packets(container):
             timestamp = packet_timestamp(packet)
             if timestamp is not None and packet.time_base:
                 end = float((timestamp + (packet.duration or 0)) * packet.time_base)
@@ -155,9 +155,19 @@ def packet_table(scan: PacketScan, stream: VideoStream, path: Path) -> PacketTab
         raise VideoError(f"{path} has {len(timestamps)} pictures, none of which is shown.", fix="re-encode the file.")
     _log_left_out(scan.is_shown, is_shown, path)
     key_positions = np.flatnonzero(scan.is_key) if True in scan.is_key else np.zeros(1, dtype=np.int64)
+    if (np.diff(timestamps[key_positions]) < 0).any():  # recordings joined end to end, each with a clock of its own
+        raise contradictory_times(path)
     frame_timestamps, frame_positions = _frames_in_order(timestamps[shown_positions], shown_positions, path)
     time_base = float(stream.time_base or 0)
     return PacketTable(stream.index, time_base, timestamps, key_positions, frame_timestamps, frame_positions)
+
+
+def contradictory_times(path: Path) -> VideoError:
+    """What to say of a file whose frames, told apart by time, would come in an order that is not theirs."""
+    return VideoError(
+        f"{path} stores presentation times that contradict the order of its frames.",
+        fix="re-encode it with times of its own: ffmpeg -i in.avi -c:v libx264 out.mp4.",
+    )
 
 
 def _check_reordering(stream: VideoStream, timestamps: list[int], path: Path) -> None:

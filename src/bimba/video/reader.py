@@ -20,8 +20,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from bimba.errors import VideoError
-from bimba.video.container import MAX_PIXELS, is_picture_packet, open_container, packet_timestamp
+from bimba.video.container import MAX_PIXELS, is_picture_packet, open_container, packet_timestamp, read_packets
 from bimba.video.info import PacketTable, RGBFrame, VideoInfo
+from bimba.video.packets import contradictory_times
 from bimba.video.rgb import RGBConverter
 
 logger = logging.getLogger(__name__)
@@ -109,8 +110,11 @@ def last_decodable_frame(info: VideoInfo, packets: PacketTable) -> int:
     """
     reader = _Reader(info, packets)
     last_position = len(packets.timestamps) - 1
+    # Frames that are stored behind the last keyframe but shown before it may be the ones that the cut has damaged.
+    behind = int(np.argmax(packets.frame_positions >= packets.key_positions[-1]))
+    place, shown = int(packets.frame_positions[behind]), int(packets.frame_timestamps[behind])
     try:
-        for start in _starts_back_from(packets, int(packets.key_positions[-1])):
+        for start in _starts_back_from(packets, _keyframe_before(packets, place, shown)):
             timestamps = [picture.pts for picture in reader.sound_pictures(start, last_position, ())]
             found = np.flatnonzero(np.isin(packets.frame_timestamps, [time for time in timestamps if time is not None]))
             if len(found):
@@ -223,10 +227,7 @@ class _Reader:
             if self.num_damaged:
                 return
             if previous is not None and picture.pts is not None and picture.pts < previous:
-                raise VideoError(
-                    f"{self.info.path} stores presentation times that contradict the order of its frames.",
-                    fix="re-encode it with times of its own: ffmpeg -i in.avi -c:v libx264 out.mp4.",
-                )
+                raise contradictory_times(self.info.path)
             previous = picture.pts
             yield picture
 
@@ -301,7 +302,7 @@ class _Reader:
     def _skip_to(self, start: int) -> Iterator[Packet[VideoStream]] | None:
         """Pass over packets before `start` without decoding them; None when the file's position is behind it."""
         self._is_fresh = False
-        packets = (packet for packet in self._container.demux(self._stream) if is_picture_packet(packet))
+        packets = (packet for packet in read_packets(self._container, self._stream) if is_picture_packet(packet))
         for packet in packets:
             position = self._positions.get(packet_timestamp(packet))
             if position == start:

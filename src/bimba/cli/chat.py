@@ -1,0 +1,248 @@
+"""`bimba chat`: a video in, encoded once; questions typed in, answers on the terminal as they are generated."""
+
+import difflib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bimba.cli import options
+from bimba.cli.ask import LABELS, print_json, print_stream, sampling_settings
+from bimba.cli.plan import draw_frames
+from bimba.cli.progress import bars, hush_transformers, waiting
+from bimba.cli.units import at_time, in_count, in_seconds
+from bimba.errors import BimbaError, InputError
+
+if TYPE_CHECKING:
+    from bimba.inference import Answer, Chat, VideoQA
+    from bimba.video.source import Video
+
+_PROMPT = "> "
+_HELP = """\
+Type a question, or:
+  /frames [FILE.png]  the times of the frames that the model saw; or a picture of them
+  /reset              forget the conversation; the video stays
+  /save FILE          write the conversation to FILE: Markdown, or JSON if it ends in .json
+  /help               this
+  /quit               leave (so does Ctrl-D)
+Ctrl-C stops an answer."""
+
+
+def chat(
+    video: options.VideoPath,
+    model: options.ModelName = None,
+    base: options.Base = None,
+    frames: options.Frames = 64,
+    sampling: options.SamplingMode = options.Sampling.uniform,
+    start: options.Start = None,
+    end: options.End = None,
+    time_sentence: options.TimeSentence = True,
+    video_stream: options.VideoStream = None,
+    image_fps: options.ImageFps = None,
+    allow_truncated: options.AllowTruncated = False,
+    backend: options.BackendName = options.Backend.pyav,
+    isolate: options.Isolate = False,
+    max_new_tokens: options.MaxNewTokens = 512,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    seed: options.Seed = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    attn_implementation: options.AttnImplementation = None,
+    quantization: options.Quantization = None,
+    temporal_pooling: options.TemporalPooling = None,
+    json_: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Ask several questions about a video, which is read and encoded once.
+
+    Questions are lines of the standard input, so that a script may send them, too; with --json each answer is one JSON
+    object in a line.
+    """
+    options.checked_name(model)
+    options.check_numbers(frames, max_new_tokens, seed)
+    if str(video) == "-":
+        raise InputError(
+            "chat reads questions from the standard input, so that no video can come through it.",
+            fix="write the video to a file first.",
+        )
+    hushed = quiet or json_
+    with waiting("reading the video", quiet=hushed):
+        opened = options.open_video(video, start, end, video_stream, image_fps, allow_truncated, backend.value, isolate)
+    with opened:
+        with waiting("loading the model", quiet=hushed):
+            hush_transformers(quiet=True)
+            qa = options.load_model(model, base, device, dtype, attn_implementation, quantization, temporal_pooling)
+        settings = sampling_settings(temperature, top_p, seed) | {"max_new_tokens": max_new_tokens}
+        conversation = _encode(qa, opened, frames, sampling.value, time_sentence, hushed=hushed)
+        session = Session(conversation, opened, settings, as_json=json_, quiet=quiet)
+        session.greet()
+        session.run(questions(hushed=hushed))
+
+
+def _encode(qa: "VideoQA", video: "Video", frames: int, sampling: str, time_sentence: bool, *, hushed: bool) -> "Chat":
+    with bars(LABELS, quiet=hushed) as report:
+        qa.progress = report
+        conversation = qa.chat(video, num_frames=frames, sampling=sampling, time_sentence=time_sentence)
+    qa.progress = None
+    return conversation
+
+
+def questions(*, hushed: bool) -> Iterator[str]:
+    """Lines of the standard input, with a prompt and the arrow keys where somebody types them."""
+    is_typed = sys.stdin.isatty()
+    if is_typed:
+        _allow_editing()
+    prompt = _PROMPT if is_typed and not hushed else ""
+    while True:
+        try:
+            yield input(prompt)
+        except EOFError:
+            if prompt:
+                print()
+            return
+        except KeyboardInterrupt:  # at the prompt: the line is given up, as in a shell
+            print("\n(/quit or Ctrl-D leaves)", file=sys.stderr)
+
+
+def _allow_editing() -> None:
+    try:
+        import readline  # input() edits lines once it is imported
+    except ImportError:  # not on every system; typing works without
+        return
+    readline.set_history_length(1000)
+
+
+@dataclass
+class Session:
+    """One chat at a terminal.
+
+    Args:
+        chat: the conversation.
+        video: what it is about.
+        settings: options of each answer.
+        as_json: print JSON objects.
+        quiet: print answers only.
+    """
+
+    chat: "Chat"
+    video: "Video"
+    settings: dict[str, Any]
+    as_json: bool
+    quiet: bool
+
+    def greet(self) -> None:
+        """Say what was seen, and what can be done."""
+        clip = self.chat.clip
+        if self.quiet or self.as_json or clip is None:
+            return
+        length = f" of {in_seconds(clip.duration_seconds)}" if clip.has_times else ""
+        took = in_seconds(sum(self.chat.timings.values()))
+        print(
+            f"{self.video.info.path.name}: {in_count(clip.num_frames)} frames{length} as "
+            f"{in_count(self.chat.num_video_tokens)} tokens, in {took}. /help tells what you can do.",
+            file=sys.stderr,
+        )
+
+    def run(self, lines: Iterator[str]) -> None:
+        """Answer lines until they end, or one of them leaves."""
+        for line in lines:
+            words = line.strip()
+            if not words:
+                continue
+            try:
+                if not words.startswith("/"):
+                    self._answer(words)
+                elif not self._obey(words):
+                    return
+            except BimbaError as error:
+                self._complain(error)
+
+    def _answer(self, question: str) -> None:
+        stream = self.chat.stream(question, **self.settings)
+        try:
+            print_stream(stream, to_stdout=not self.as_json)
+        except KeyboardInterrupt:
+            self._remark("(stopped; this question and its answer are forgotten)")
+            return
+        if self.as_json:
+            answer: Answer = stream.answer
+            print_json({"question": question} | answer.to_dict())
+
+    def _obey(self, words: str) -> bool:
+        """Do what a line with a slash says; False to leave."""
+        name, _, argument = words.partition(" ")
+        commands: dict[str, Callable[[str], None]] = {
+            "/frames": self._frames, "/reset": self._reset, "/save": self._save, "/help": self._help,
+        }  # fmt: skip
+        if name in ("/quit", "/exit"):
+            return False
+        if name not in commands:
+            near = difflib.get_close_matches(name, [*commands, "/quit"], n=1)
+            raise InputError(f"{name} is no command.", fix=f"did you mean {near[0]}?" if near else "/help lists them.")
+        commands[name](argument.strip())
+        return True
+
+    def _frames(self, file: str) -> None:
+        clip = self.chat.clip
+        if clip is None:
+            raise InputError("there is no video.", fix="name one: bimba chat VIDEO")
+        if file:
+            draw_frames(self.video, list(clip.indices), list(clip.frame_seconds), Path(file), quiet=self.quiet)
+            self._remark(f"wrote {file}")
+        elif self.as_json:
+            print_json({"frame_seconds": list(clip.frame_seconds)})
+        elif clip.frame_seconds:
+            print("  ".join(at_time(seconds) for seconds in clip.frame_seconds))
+        else:
+            print(f"{clip.num_frames} pictures without times")
+
+    def _reset(self, _: str) -> None:
+        self.chat.reset()
+        self._remark("(the conversation is forgotten; the video stays)")
+
+    def _help(self, _: str) -> None:
+        print(_HELP, file=sys.stderr)
+
+    def _save(self, file: str) -> None:
+        if not file:
+            raise InputError("/save needs the name of a file.", fix="e.g. /save talk.md, or talk.json")
+        path = Path(file).expanduser()
+        if path.exists():
+            raise InputError(f"{path} exists already.", fix="name another file.")
+        text = self._as_json() if path.suffix == ".json" else self._as_markdown()
+        temporary = path.with_name(f".{path.name}.part")
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise InputError(f"{path} cannot be written: {error.strerror}.", fix="name a file elsewhere.") from error
+        self._remark(f"wrote {path}")
+
+    def _as_json(self) -> str:
+        clip = self.chat.clip
+        record = {
+            "video": str(self.video.info.path),
+            "frame_seconds": [] if clip is None else list(clip.frame_seconds),
+            "turns": [{"role": turn.role, "content": turn.content} for turn in self.chat.turns],
+        }
+        return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+
+    def _as_markdown(self) -> str:
+        heads = {"user": "**You:** ", "assistant": "**Model:** "}
+        turns = [f"{heads.get(turn.role, '')}{turn.content.strip()}" for turn in self.chat.turns]
+        return "\n\n".join([f"# {self.video.info.path.name}", *turns]) + "\n"
+
+    def _remark(self, text: str) -> None:
+        if not (self.quiet or self.as_json):
+            print(text, file=sys.stderr)
+
+    def _complain(self, error: BimbaError) -> None:
+        """Say what is wrong and go on; a script learns it from its JSON."""
+        if self.as_json:
+            print_json({"error": {"problem": error.problem, "fix": error.fix}})
+        else:
+            print(f"error: {error.problem}\n  fix: {error.fix}", file=sys.stderr)

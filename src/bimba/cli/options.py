@@ -1,0 +1,249 @@
+"""The options that several commands share, each with its help; and what they make of a video's name."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bimba.errors import InputError
+
+if TYPE_CHECKING:
+    from bimba.inference import VideoQA
+    from bimba.video.source import Video
+
+RELEASED = "mmiemon/BIMBA-LLaVA-Qwen2-7B"
+"""Hub id of the released adapter."""
+
+_LARGEST_SEED = 2**63 - 1
+_SCHEMES = ("http", "https", "ftp", "s3", "gs", "rtsp", "rtmp")
+
+
+class Sampling(StrEnum):
+    """How frames are chosen."""
+
+    uniform = "uniform"
+    fps = "fps"
+
+
+class Backend(StrEnum):
+    """What decodes."""
+
+    pyav = "pyav"
+    torchcodec = "torchcodec"
+
+
+_VIDEO, _MODEL, _ANSWER, _OUTPUT = "The video", "The model", "The answer", "What is printed"
+
+VideoPath = Annotated[
+    Path,
+    typer.Argument(
+        help="A video or image file, a folder of pictures, or - for a video that comes through a pipe.",
+        show_default=False,
+    ),
+]
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        envvar="BIMBA_MODEL",
+        help="Folder or hub id of a model, or of a released adapter.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Base = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Folder or hub id of the adapter's base, if not the one it names.", rich_help_panel=_MODEL
+    ),
+]
+Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=_MODEL)]
+Dtype = Annotated[
+    str, typer.Option(metavar="NAME", help="auto (as stored), float32, bfloat16 or float16.", rich_help_panel=_MODEL)
+]
+AttnImplementation = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="sdpa, eager, flash_attention_2, ... as transformers names them.", rich_help_panel=_MODEL
+    ),
+]
+Quantization = Annotated[
+    str | None,
+    typer.Option(metavar="BITS", help="4bit or 8bit (needs a GPU and the extra gpu).", rich_help_panel=_MODEL),
+]
+TemporalPooling = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Average so many frames into one: fewer tokens of the video.", min=1, rich_help_panel=_MODEL
+    ),
+]
+Frames = Annotated[int, typer.Option(metavar="N", help="At most so many frames are looked at.", rich_help_panel=_VIDEO)]
+SamplingMode = Annotated[
+    Sampling,
+    typer.Option(
+        metavar="HOW",
+        help="uniform, or fps: one frame a second; uniform still if that is more than --frames.",
+        rich_help_panel=_VIDEO,
+    ),
+]
+Start = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Look at the video from here on: 90, 1:30 or 1:02:03.", rich_help_panel=_VIDEO),
+]
+End = Annotated[str | None, typer.Option(metavar="TIME", help="Look at it up to here.", rich_help_panel=_VIDEO)]
+VideoStream = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Which of several video streams, from 0; else the default one.", rich_help_panel=_VIDEO
+    ),
+]
+ImageFps = Annotated[
+    float | None,
+    typer.Option(
+        metavar="RATE", help="Pictures a second of a folder; without it they have no times.", rich_help_panel=_VIDEO
+    ),
+]
+AllowTruncated = Annotated[
+    bool,
+    typer.Option("--allow-truncated", help="Of a file that ends early, use what is there.", rich_help_panel=_VIDEO),
+]
+BackendName = Annotated[
+    Backend,
+    typer.Option(metavar="NAME", help="What decodes: pyav, or torchcodec (extra torchcodec).", rich_help_panel=_VIDEO),
+]
+Isolate = Annotated[
+    bool,
+    typer.Option(
+        "--isolate",
+        help="Decode in a process of its own, with limits: for files from strangers.",
+        rich_help_panel=_VIDEO,
+    ),
+]
+TimeSentence = Annotated[
+    bool,
+    typer.Option(
+        "--time-sentence/--no-time-sentence", help="Tell the model when the frames are.", rich_help_panel=_VIDEO
+    ),
+]
+MaxNewTokens = Annotated[
+    int, typer.Option(metavar="N", help="At most so many tokens are answered.", rich_help_panel=_ANSWER)
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        help="Above 0: draw tokens by chance, the wilder the higher; else the likeliest each time.",
+        min=0,
+        rich_help_panel=_ANSWER,
+    ),
+]
+TopP = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        help="Draw only among the likeliest tokens that have this share of the chances together.",
+        rich_help_panel=_ANSWER,
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="The same seed draws the same tokens.", min=0, rich_help_panel=_ANSWER),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.", rich_help_panel=_OUTPUT)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no remarks.", rich_help_panel=_OUTPUT)]
+
+
+def open_video(
+    video: Path,
+    start: str | None,
+    end: str | None,
+    video_stream: int | None,
+    image_fps: float | None,
+    allow_truncated: bool,
+    backend: str,
+    isolate: bool,
+) -> "Video":
+    """The video, probed, so that what is wrong with it is found before a model of many gigabytes is read.
+
+    Raises:
+        VideoError: it cannot be read.
+        InputError: an option does not fit it, or it is an address.
+    """
+    from bimba.video.source import Video
+
+    scheme, colon, rest = str(video).partition(":")
+    if colon and rest.startswith("/") and scheme in _SCHEMES:
+        raise InputError(f"{scheme} addresses are not fetched.", fix="download the video first, and name the file.")
+    opened = Video(
+        video,
+        start=start,
+        end=end,
+        video_stream=video_stream,
+        image_fps=image_fps,
+        allow_truncated=allow_truncated,
+        backend=str(backend),
+        isolate=isolate,
+    )
+    _ = opened.indices
+    return opened
+
+
+def check_numbers(frames: int, max_new_tokens: int, seed: int | None = None) -> None:
+    """Refuse numbers with which nothing can be asked.
+
+    Raises:
+        InputError: one of them is below 1, or the seed is too large.
+    """
+    if seed is not None and seed > _LARGEST_SEED:
+        raise InputError(f"--seed is {seed}.", fix="take one below 2**63.")
+    if frames < 1:
+        raise InputError(f"--frames is {frames}.", fix="take at least one frame, e.g. --frames 64.")
+    if max_new_tokens < 1:
+        raise InputError(f"--max-new-tokens is {max_new_tokens}.", fix="allow at least one token.")
+
+
+def load_model(
+    model: str | None,
+    base: str | None,
+    device: str,
+    dtype: str,
+    attn_implementation: str | None,
+    quantization: str | None,
+    temporal_pooling: int | None,
+) -> "VideoQA":
+    """The model that the options name.
+
+    Raises:
+        InputError: none is named, or an option is unknown or cannot be had on this machine.
+        CheckpointError: files are missing, unsafe, or do not fit each other.
+    """
+    from bimba import load
+
+    return load(
+        checked_name(model),
+        base=base,
+        device=device,
+        dtype=dtype,
+        attn_implementation=attn_implementation,
+        quantization=quantization,
+        config_overrides=pooling_override(temporal_pooling),
+    )
+
+
+def checked_name(model: str | None) -> str:
+    """The name of a model.
+
+    Raises:
+        InputError: there is none.
+    """
+    if model is None:
+        raise InputError(
+            "no model is named.",
+            fix=f"--model {RELEASED} (released, 16 GB, fetched once), or a folder; or set BIMBA_MODEL.",
+        )
+    return model
+
+
+def pooling_override(temporal_pooling: int | None) -> dict[str, int] | None:
+    """`config_overrides` of `bimba.load`."""
+    return None if temporal_pooling is None else {"temporal_pooling": temporal_pooling}

@@ -1,0 +1,97 @@
+"""A model's config and the length of a question in; the bytes that answering takes out, stage by stage.
+
+These are estimates for inference as this version does it: what is kept between the stages and the largest tensors in
+them. Shapes: T frames, S patches a frame, Q queries, L = T S + Q, D width, E inner width.
+"""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from bimba.models.bimba.configuration import BimbaConfig
+from bimba.models.bimba.modeling import FRAMES_PER_STEP
+from bimba.ops.pool import pooled_shape
+
+_FLOAT32_BYTES = 4
+# Peak of the reference scan, for each of the L x E entries of its input: measured at several lengths and widths,
+# 44 bytes in float32 and 47 in bfloat16.
+_SCAN_BYTES = 47
+# A transformer's layer holds about so many tensors of its width, and of its inner width, at a time.
+_WIDE_TENSORS, _INNER_TENSORS = 6, 3
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes of each part.
+
+    Attributes:
+        weights: of the model.
+        pixels: of the chosen frames, kept until the answer.
+        vision: of the vision tower at work, and its features.
+        compress: of the compressor at work, and its input.
+        answer: of the language model at work, and its cache; None for families whose config does not tell.
+    """
+
+    weights: int
+    pixels: int
+    vision: int
+    compress: int
+    answer: int | None
+
+    @property
+    def total(self) -> int:
+        """The most that is needed at one time: stages follow each other, weights and pixels stay."""
+        return self.weights + self.pixels + max(self.vision, self.compress, self.answer or 0)
+
+
+def plan_memory(
+    config: BimbaConfig, *, num_parameters: int, num_frames: int, num_tokens: int, itemsize: int
+) -> MemoryPlan:
+    """Estimate what a question takes.
+
+    Args:
+        config: the model's.
+        num_parameters: of the model.
+        num_frames: T.
+        num_tokens: of prompt and answer together.
+        itemsize: bytes of a weight.
+    """
+    return MemoryPlan(
+        weights=num_parameters * itemsize,
+        pixels=num_frames * 3 * config.vision_config.image_size**2 * _FLOAT32_BYTES,
+        vision=_vision(config, num_frames, itemsize) if num_frames else 0,
+        compress=_compress(config, num_frames, itemsize) if num_frames else 0,
+        answer=_answer(config.text_config, num_tokens, itemsize),
+    )
+
+
+def _vision(config: BimbaConfig, num_frames: int, itemsize: int) -> int:
+    vision = config.vision_config
+    num_patches = config.patches_per_side**2
+    # All hidden states of a step are returned, of which one is used.
+    width = vision.hidden_size * (vision.num_hidden_layers + 1) + _INNER_TENSORS * vision.intermediate_size
+    step = min(num_frames, FRAMES_PER_STEP) * num_patches * width
+    features = num_frames * num_patches * vision.hidden_size
+    return int((step + 2 * features) * itemsize)
+
+
+def _compress(config: BimbaConfig, num_frames: int, itemsize: int) -> int:
+    side, width = config.patches_per_side, config.text_config.hidden_size
+    num_patches = num_frames * side**2
+    tokens = num_patches * width * itemsize
+    if config.compressor["type"] == "pooling":
+        return int(2 * tokens)
+    num_queries = prod(pooled_shape(num_frames, side, side, config.pool, config.pool_mode))
+    inner = config.compressor["expand"] * width
+    return int(tokens + (num_patches + num_queries) * inner * _SCAN_BYTES)
+
+
+def _answer(text: Any, num_tokens: int, itemsize: int) -> int | None:
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    if not all(isinstance(getattr(text, name, None), int) for name in names):
+        return None
+    num_heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    cache = 2 * text.num_hidden_layers * num_heads * head_dim
+    work = _WIDE_TENSORS * text.hidden_size + _INNER_TENSORS * text.intermediate_size
+    return int(num_tokens * (cache + work) * itemsize)

@@ -1,0 +1,159 @@
+"""A video, a question and a model's small files in; what would be looked at, asked and needed out, without weights."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bimba.checkpoints.outline import ModelOutline
+from bimba.errors import InputError
+from bimba.inference.clip import ClipFile
+from bimba.inference.memory import MemoryPlan, plan_memory
+from bimba.inference.request import RequestBuilder, checked_turns, context_length, messages_about
+from bimba.models.bimba.separators import num_video_tokens
+from bimba.ops.pool import pooled_shape
+from bimba.text.prompts import chatml
+from bimba.video.source import Video
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a question about a video comes to.
+
+    Attributes:
+        path: the video.
+        kind: "video", "image", "animation" or "folder".
+        codec: name of its coding.
+        width: of the upright picture as a player shows it, in pixels.
+        height: of the same.
+        num_video_frames: frames of the whole video.
+        average_fps: frames a second; None without times.
+        duration_seconds: length of the whole video; None without times.
+        frame_indices: the chosen frames.
+        frame_seconds: their times; empty without times.
+        num_patches: vision tokens that the compressor reads.
+        num_video_tokens: tokens of the video that the language model reads.
+        num_text_tokens: tokens of the prompt beside those; None where no tokenizer is at hand.
+        max_new_tokens: room for the answer.
+        context_length: tokens that the language model reads at most; None for no limit.
+        fits: whether it all fits into that; None where the text's length is unknown.
+        num_parameters: of the model.
+        dtype: of its weights.
+        memory: estimated bytes.
+        prompt: what the language model reads, with one placeholder for the video.
+    """
+
+    path: str
+    kind: str
+    codec: str
+    width: int
+    height: int
+    num_video_frames: int
+    average_fps: float | None
+    duration_seconds: float | None
+    frame_indices: list[int]
+    frame_seconds: list[float]
+    num_patches: int
+    num_video_tokens: int
+    num_text_tokens: int | None
+    max_new_tokens: int
+    context_length: int | None
+    fits: bool | None
+    num_parameters: int
+    dtype: str
+    memory: MemoryPlan
+    prompt: str
+
+    @property
+    def seconds_between(self) -> float | None:
+        """Average distance of the chosen frames."""
+        if len(self.frame_seconds) < 2:
+            return None
+        return (self.frame_seconds[-1] - self.frame_seconds[0]) / (len(self.frame_seconds) - 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values, ready for JSON."""
+        memory = asdict(self.memory) | {"total": self.memory.total}
+        return asdict(self) | {"seconds_between": self.seconds_between, "memory": memory}
+
+
+def plan(
+    video: Video | str | Path,
+    question: str,
+    outline: ModelOutline,
+    *,
+    num_frames: int = 64,
+    sampling: str = "uniform",
+    time_sentence: bool = True,
+    max_new_tokens: int = 512,
+) -> Plan:
+    """Say what asking would do, without doing it.
+
+    Args:
+        video: a file, a folder of pictures or a pipe.
+        question: what would be asked.
+        outline: the model without its weights.
+        num_frames: as in `VideoQA.ask`.
+        sampling: as in `VideoQA.ask`.
+        time_sentence: as in `VideoQA.ask`.
+        max_new_tokens: as in `VideoQA.ask`.
+
+    Raises:
+        VideoError: the video cannot be read.
+        InputError: an argument is out of range.
+    """
+    file = ClipFile(video if isinstance(video, Video) else Video(video))
+    info, config = file.info, outline.config
+    clip = file.choose(num_frames, sampling)
+    if clip.num_frames < config.temporal_pooling:
+        raise InputError(
+            f"{clip.num_frames} frames are fewer than the {config.temporal_pooling} that temporal pooling averages.",
+            fix=f"take at least {config.temporal_pooling} frames (--frames).",
+        )
+    turns = checked_turns(question, has_video=True)
+    messages = messages_about(clip, turns, time_sentence)
+    side = config.patches_per_side
+    grid = pooled_shape(clip.num_frames, side, side, config.pool, config.pool_mode)
+    num_tokens = num_video_tokens(grid, config.newline_position)
+    prompt, num_text_tokens = chatml(messages), None
+    if outline.processor is not None:
+        request = RequestBuilder(outline.processor, file, turns, sampling, time_sentence).about(clip)
+        prompt, num_text_tokens = request.prompt, len(request.input_ids) - num_tokens
+    limit = context_length(config)
+    num_all = num_tokens + (num_text_tokens or 0) + max_new_tokens
+    width, height = info.display_size
+    return Plan(
+        path=str(info.path),
+        kind=info.kind,
+        codec=info.codec,
+        width=width,
+        height=height,
+        num_video_frames=info.num_frames,
+        average_fps=info.average_fps if info.is_timed else None,
+        duration_seconds=info.duration_seconds if info.is_timed else None,
+        frame_indices=list(clip.indices),
+        frame_seconds=list(clip.frame_seconds),
+        num_patches=clip.num_frames * side**2,
+        num_video_tokens=num_tokens,
+        num_text_tokens=num_text_tokens,
+        max_new_tokens=max_new_tokens,
+        context_length=limit,
+        fits=_fits(num_all, limit, is_exact=num_text_tokens is not None),
+        num_parameters=outline.num_parameters,
+        dtype=str(outline.dtype).removeprefix("torch."),
+        memory=plan_memory(
+            config,
+            num_parameters=outline.num_parameters,
+            num_frames=clip.num_frames,
+            num_tokens=num_all,
+            itemsize=outline.dtype.itemsize,
+        ),
+        prompt=prompt,
+    )
+
+
+def _fits(num_tokens: int, limit: int | None, *, is_exact: bool) -> bool | None:
+    if limit is None:
+        return True
+    if num_tokens > limit:
+        return False
+    return True if is_exact else None

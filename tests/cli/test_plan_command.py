@@ -1,0 +1,142 @@
+"""`bimba plan`: what a question comes to, told before any weight is read."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from bimba.cli import app
+from bimba.cli.units import at_time, in_bytes, in_count, in_seconds, in_words
+from bimba.inference import VideoQA
+from bimba.needles import make_needles
+
+RUN = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def model(tiny: VideoQA, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model without its weights: a plan needs none."""
+    place = tmp_path_factory.mktemp("plan") / "model"
+    tiny.model.save_pretrained(place)
+    tiny.processor.save_pretrained(place)
+    (place / "model.safetensors").unlink()
+    return place
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("plan-video")
+    run = make_needles(folder, seconds=4.0, size="96x64", fps=10, needles=1, needle_seconds=1.0)
+    return folder / run.manifest.videos[0].file
+
+
+def planned(*words: object) -> dict[str, object]:
+    result = RUN.invoke(app, ["plan", *map(str, words), "--json"])
+    assert result.exit_code == 0, result.output
+    record: dict[str, object] = json.loads(result.stdout)
+    return record
+
+
+def test_a_plan_is_what_asking_does(tiny: VideoQA, video: Path, model: Path) -> None:
+    plan = planned(video, "What?", "--model", model, "--frames", 8)
+    answer = tiny.ask(video, "What?", num_frames=8, max_new_tokens=2)
+    assert plan["frame_seconds"] == answer.frame_seconds
+    assert plan["num_video_tokens"] == answer.num_video_tokens
+    assert plan["num_text_tokens"] == answer.num_prompt_tokens - answer.num_video_tokens
+    assert plan["num_parameters"] == tiny.model.num_parameters()
+    assert plan["fits"] is True
+
+
+def test_without_a_model_the_released_sizes_are_taken(video: Path) -> None:
+    plan = planned(video)
+    assert (plan["num_patches"], plan["num_video_tokens"]) == (40 * 729, 40 * 14 * 15)
+    assert plan["num_text_tokens"] is None
+    assert plan["fits"] is None
+    memory = plan["memory"]
+    assert isinstance(memory, dict)
+    assert memory["weights"] == plan["num_parameters"] * 2  # type: ignore[operator]
+
+
+def test_released_folders_are_planned_without_their_weights(golden: Path, video: Path, tmp_path: Path) -> None:
+    for name in ("tiny_lora", "tiny_base"):
+        small = shutil.ignore_patterns("*.safetensors", "*.bin")
+        shutil.copytree(golden / name, tmp_path / name, ignore=small)
+    plan = planned(video, "What?", "--model", tmp_path / "tiny_lora", "--frames", 4)
+    assert plan["num_video_tokens"] == 48
+    assert isinstance(plan["num_text_tokens"], int)
+
+
+def test_the_page_fits_80_columns_and_tells_all(video: Path, model: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "frames.png"
+    result = RUN.invoke(
+        app,
+        ["plan", str(video), "--model", str(model), "--frames", "20", "--picture", str(picture)],
+        env={"COLUMNS": "80"},
+    )
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines[2:])) <= 80  # the first two name the file, whose path may be long
+    for words in ("20 of 40, one every", "240 tokens of the video", "231 thousand parameters", "about", "<|im_start|>"):
+        assert words in result.stdout
+    with Image.open(picture) as drawn:
+        assert drawn.width > 1600
+
+
+def test_what_does_not_fit_is_said(video: Path, model: Path) -> None:
+    result = RUN.invoke(app, ["plan", str(video), "--model", str(model), "--max-new-tokens", "40000"])
+    assert result.exit_code == 0
+    assert "is MORE than the 32,768" in result.stdout
+
+
+def test_parts_images_and_folders_are_planned(video: Path, model: Path, tmp_path: Path) -> None:
+    part = planned(video, "--model", model, "--start", "0:01", "--end", 2, "--frames", 4)
+    assert part["frame_indices"] == [10, 13, 16, 19]
+    for number in range(3):
+        Image.fromarray(np.full((8, 8, 3), number, dtype=np.uint8)).save(tmp_path / f"{number}.png")
+    untimed = planned(tmp_path, "--model", model)
+    assert (untimed["frame_seconds"], untimed["duration_seconds"], untimed["kind"]) == ([], None, "folder")
+    timed = planned(tmp_path, "--model", model, "--image-fps", 2)
+    assert timed["frame_seconds"] == [0.0, 0.5, 1.0]
+    assert planned(tmp_path / "1.png", "--model", model)["kind"] == "image"
+    for path in (tmp_path, tmp_path / "1.png"):
+        assert RUN.invoke(app, ["plan", str(path), "--model", str(model)]).exit_code == 0
+
+
+def test_too_few_frames_for_the_pooling_are_refused(video: Path, model: Path) -> None:
+    result = RUN.invoke(app, ["plan", str(video), "--model", str(model), "--frames", "2", "--temporal-pooling", "4"])
+    assert result.exit_code == 1
+    assert "2 frames are fewer than the 4" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0 bytes"), (1, "1 byte"), (999, "999 bytes"), (1000, "1.0 kB"), (16.2e9, "16.2 GB"), (999.6e6, "1.0 GB"),
+     (128e9, "128 GB"), (2e18, "2000 PB")],
+)  # fmt: skip
+def test_bytes_are_told_in_units(value: float, text: str) -> None:
+    assert in_bytes(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0.00 s"), (0.25, "0.25 s"), (7.46, "7.5 s"), (42, "42 s"), (59.6, "1 min 00 s"), (125, "2 min 05 s"),
+     (3599.7, "1 h 00 min"), (3720, "1 h 02 min")],
+)  # fmt: skip
+def test_lengths_of_time_are_told_in_units(value: float, text: str) -> None:
+    assert in_seconds(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(0, "0:00.0"), (7.54, "0:07.5"), (59.97, "1:00.0"), (3723.5, "1:02:03.5")])
+def test_places_in_a_video_are_told_as_a_clock_does(value: float, text: str) -> None:
+    assert at_time(value) == text
+
+
+def test_counts_are_told_with_thousands_apart_or_in_words() -> None:
+    assert in_count(13440) == "13,440"
+    assert [in_words(count) for count in (12, 231_104, 84_300_000, 8_110_000_000)] == [
+        "12", "231 thousand", "84.3 million", "8.11 billion",
+    ]  # fmt: skip
