@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from bimba import __version__
 from bimba.cli.hardware import Gpu, Memory, find_gpus, has_nvidia_gpu, measure_block, read_memory, reason_of
 from bimba.cli.options import RELEASED
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 BASE = "lmms-lab/LLaVA-Video-7B-Qwen2"
 """Hub id of the base that the released adapter goes onto."""
@@ -323,16 +326,19 @@ def read_extras() -> tuple[Extra, ...]:
     requirements = [Requirement(line) for line in about.requires or ()]
     extras = []
     for name in ("", *sorted(about.metadata.get_all("Provides-Extra") or ())):
-        wanted = [
-            requirement
-            for requirement in requirements
-            if (requirement.marker is None and not name)
-            or (requirement.marker is not None and requirement.marker.evaluate({"extra": name}))
-        ]
+        wanted = [requirement for requirement in requirements if _belongs(requirement, name)]
         unmet = (_unmet(requirement.name, str(requirement.specifier)) for requirement in wanted)
         command = f"pip install 'bimba[{name}]'" if name else "pip install --upgrade bimba"
         extras.append(Extra(name, tuple(package for package in unmet if package is not None), command))
     return tuple(extras)
+
+
+def _belongs(requirement: "Requirement", extra: str) -> bool:
+    """Whether an extra brings a package that is not needed anyway; "" asks for what is needed anyway."""
+    marker = requirement.marker
+    if marker is None or marker.evaluate({"extra": ""}):
+        return not extra
+    return marker.evaluate({"extra": extra})
 
 
 def _unmet(name: str, wanted: str) -> Unmet | None:

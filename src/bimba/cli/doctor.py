@@ -23,6 +23,7 @@ Level = Literal["ok", "-", "note", "problem"]
 """Works; optional and absent; works, but something is missing to some ends; broken."""
 
 _COLORS = {"ok": "green", "yes": "green", "-": "dim", "note": "yellow", "slow": "yellow", "problem": "red", "no": "red"}
+_TORCHCODEC = "pip install 'bimba[torchcodec]'"
 _REINSTALL_AV = "pip install --force-reinstall --only-binary av av"
 
 
@@ -120,8 +121,9 @@ def _core(machine: Machine) -> Iterator[Finding]:
         fix = "repair what is named above" if part.name == "bimba" else f"pip install --force-reinstall {part.name}"
         yield Finding("software", part.name, "problem", text, fix)
     for extra in machine.extras:
-        if not extra.name and extra.unmet:
-            yield Finding("software", "versions", "problem", f"unfit: {_unmet(extra.unmet)}", extra.command)
+        unfit = tuple(package for package in extra.unmet if package.installed is not None)  # absent ones are above
+        if not extra.name and unfit:
+            yield Finding("software", "versions", "problem", f"unfit: {_unmet(unfit)}", extra.command)
 
 
 def _gpus(gpus: tuple[Gpu, ...], torch: Torch) -> Iterator[Finding]:
@@ -164,8 +166,7 @@ def _memory(memory: Memory) -> Finding:
 
 def _cache(cache: Cache, weight_bytes: int | None) -> Iterator[Finding]:
     room = "room unknown" if cache.free_bytes is None else f"{in_bytes(cache.free_bytes)} free"
-    is_short = not cache.is_complete and None not in (cache.free_bytes, weight_bytes)
-    is_short = is_short and (cache.free_bytes or 0) < (weight_bytes or 0)
+    is_short = not cache.is_complete and cache.free_bytes is not None and cache.free_bytes < (weight_bytes or 0)
     fix = "for the released model make room, or set HF_HOME to a folder on a larger disk" if is_short else None
     yield Finding("disk", "hub cache", "note" if is_short else "ok", f"{cache.folder}: {room}", fix)
     missing = [name for name, is_present in cache.present.items() if not is_present]
@@ -192,15 +193,10 @@ def _decoders(machine: Machine) -> Iterator[Finding]:
     if part.problem is None:
         yield Finding("decoders", "torchcodec", "ok", f"{part.version}, usable: --backend torchcodec")
     elif not part.is_installed:
-        yield Finding("decoders", "torchcodec", "-", "not installed; optional", _torchcodec_command(machine.extras))
+        yield Finding("decoders", "torchcodec", "-", "not installed; optional", _TORCHCODEC)
     else:
-        fix = "install FFmpeg (apt install ffmpeg) and the torchcodec that fits this torch, or remove torchcodec"
+        fix = f"install FFmpeg (apt install ffmpeg), and the version that fits: {_TORCHCODEC}"
         yield Finding("decoders", "torchcodec", "problem", f"{part.version} cannot be loaded: {part.problem}", fix)
-
-
-def _torchcodec_command(extras: tuple[Extra, ...]) -> str:
-    has_extra = any(extra.name == "torchcodec" for extra in extras)
-    return "pip install 'bimba[torchcodec]'" if has_extra else "pip install torchcodec"
 
 
 def _scans(machine: Machine) -> Iterator[Finding]:
