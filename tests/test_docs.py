@@ -1,5 +1,6 @@
 """The documents keep their word: their code runs, their links lead somewhere, their versions are right."""
 
+import json
 import os
 import re
 import shlex
@@ -56,6 +57,26 @@ def test_code_runs(path: Path, readers_folder: Path) -> None:
             run_python(block, namespace)
         elif block.language == "console":
             run_commands(block, readers_folder)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").rglob("*.ipynb")), ids=name_of)
+def test_notebook_runs_and_prints_what_it_shows(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its cells share their names; what they print is what the file shows, to the digits that every machine gives."""
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    assert cells
+    for number, cell in enumerate(cells, start=1):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            exec(compile("".join(cell["source"]), f"{path.name} cell {number}", "exec"), namespace)
+        stored = "".join(line for output in cell["outputs"] for line in output.get("text", []))
+        assert rounded(capsys.readouterr().out) == rounded(stored)
+    assert any("image/png" in output.get("data", {}) for cell in cells for output in cell["outputs"])
+
+
+def rounded(text: str) -> str:
+    """A text whose decimal numbers have two digits."""
+    return re.sub(r"\d+\.\d+", lambda match: f"{float(match[0]):.2f}", text)
 
 
 def run_python(block: Block, namespace: dict[str, Any]) -> None:

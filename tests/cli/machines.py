@@ -3,11 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
-from bimba.cli import diagnosis
-from bimba.cli.capability import Sizes
-from bimba.cli.diagnosis import BASE, Cache, Extra, Machine, Part, Torch, Unmet
-from bimba.cli.doctor import Finding, find_findings
-from bimba.cli.hardware import Gpu, Memory
+from bimba.cli.doctor import diagnosis
+from bimba.cli.doctor.capability import Sizes
+from bimba.cli.doctor.command import Finding, find_findings
+from bimba.cli.doctor.diagnosis import BASE, Cache, Extra, Machine, Part, Torch, Unmet
+from bimba.cli.doctor.hardware import Gpu, Memory
 from bimba.cli.options import RELEASED
 
 GB = 10**9
@@ -35,7 +35,7 @@ def machine(**changes: Any) -> Machine:
             torch=NO_GPU,
             gpus=(),
             memory=Memory(16 * GB, 12 * GB, None),
-            cache=Cache("/home/me/.cache/huggingface/hub", 100 * GB, {RELEASED: False, BASE: False}, None),
+            cache=Cache("~/.cache/huggingface/hub", 100 * GB, {RELEASED: False, BASE: False}, None),
             ffmpeg="8.1.2",
             codecs=dict.fromkeys(diagnosis.CODECS, True),
             scans=("reference",),

@@ -11,10 +11,10 @@ import torch
 from machines import GB, H100, NO_GPU, SMALL, finding, gpu_machine, machine, with_parts
 
 from bimba.checkpoints import loading
-from bimba.cli import capability
-from bimba.cli.capability import Sizes, Way, find_ways, released_sizes
-from bimba.cli.diagnosis import Machine, Part
-from bimba.cli.hardware import Gpu, Memory
+from bimba.cli.doctor import capability
+from bimba.cli.doctor.capability import Sizes, Way, find_ways, released_sizes
+from bimba.cli.doctor.diagnosis import Machine, Part
+from bimba.cli.doctor.hardware import Gpu, Memory
 
 
 @pytest.fixture(scope="module")

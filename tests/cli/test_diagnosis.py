@@ -9,9 +9,9 @@ import pytest
 import torch
 from machines import GB, finding, machine
 
-from bimba.cli import diagnosis, hardware
-from bimba.cli.diagnosis import BASE, Extra, Part, Unmet
-from bimba.cli.hardware import Gpu, Memory, read_memory
+from bimba.cli.doctor import diagnosis, hardware
+from bimba.cli.doctor.diagnosis import BASE, Extra, Part, Unmet
+from bimba.cli.doctor.hardware import Gpu, Memory, read_memory
 from bimba.cli.options import RELEASED
 
 

@@ -14,14 +14,15 @@ from machines import CUDA, GB, H100, NO_GPU, SMALL, finding, gpu_machine, machin
 from rich.console import Console
 from typer.testing import CliRunner
 
-from bimba.cli import app, diagnosis
-from bimba.cli.capability import Sizes, find_ways, released_sizes
-from bimba.cli.diagnosis import BASE, Cache, Extra, Machine, Part, Torch, Unmet
-from bimba.cli.doctor import find_findings, print_page
-from bimba.cli.hardware import Memory
+from bimba.cli import app
+from bimba.cli.doctor import diagnosis
+from bimba.cli.doctor.capability import Sizes, find_ways, released_sizes
+from bimba.cli.doctor.command import find_findings, print_page
+from bimba.cli.doctor.diagnosis import BASE, Cache, Extra, Machine, Part, Torch, Unmet
+from bimba.cli.doctor.hardware import Memory
 from bimba.cli.options import RELEASED
 
-DOCTOR = importlib.import_module("bimba.cli.doctor")  # in bimba.cli the name is the command's
+DOCTOR = importlib.import_module("bimba.cli.doctor.command")  # in bimba.cli the name is the command's
 
 
 @pytest.fixture(scope="module")

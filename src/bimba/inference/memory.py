@@ -13,8 +13,8 @@ from bimba.models.bimba.modeling import FRAMES_PER_STEP
 from bimba.ops.pool import pooled_shape
 
 _FLOAT32_BYTES = 4
-# Peak of the reference scan for each of the L x E entries of its input: measured as 32 (float32) and 34 (bfloat16) at the
-# released width, from 4 to 16 frames; narrow models, whose state weighs more, take up to 47.
+# Peak of the reference scan for each of the L x E entries of its input: measured as 32 (float32) and 34 (bfloat16) at
+# the released width, from 4 to 16 frames; narrow models, whose state weighs more, take up to 47.
 _SCAN_BYTES = 34
 # A transformer's layer holds about so many tensors of its width, and of its inner width, at a time.
 _WIDE_TENSORS, _INNER_TENSORS = 6, 3

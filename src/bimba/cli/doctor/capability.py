@@ -6,8 +6,8 @@ Bytes of weights are counted on a model without memory; the room for frames and 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from bimba.cli.diagnosis import Machine
-from bimba.cli.hardware import Gpu
+from bimba.cli.doctor.diagnosis import Machine
+from bimba.cli.doctor.hardware import Gpu
 from bimba.cli.units import in_bytes, in_seconds
 
 if TYPE_CHECKING:

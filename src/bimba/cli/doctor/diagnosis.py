@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bimba import __version__
-from bimba.cli.hardware import Gpu, Memory, find_gpus, has_nvidia_gpu, measure_block, read_memory, reason_of
+from bimba.cli.doctor.hardware import Gpu, Memory, find_gpus, has_nvidia_gpu, measure_block, read_memory, reason_of
 from bimba.cli.options import RELEASED
 
 if TYPE_CHECKING:
