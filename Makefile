@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check check-rest lint types layers unused docs extras wheel bench clean
+.PHONY: help setup demo test check check-rest lint types layers unused docs extras wheel torchcodec bench fuzz clean
 
 help:
 	@sed -n '1,2p' Makefile
@@ -31,7 +31,7 @@ test: $(READY)
 
 check: lint types test check-rest
 
-check-rest: lint types layers unused docs extras wheel
+check-rest: lint types layers unused docs extras wheel torchcodec
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -57,8 +57,21 @@ extras: $(READY)
 wheel: $(READY)
 	$(BIN)/python tests/installed_wheel.py
 
+# The second decoder gives the same frames; it works with the FFmpeg of the system, where there is one.
+torchcodec: $(READY)
+	@if command -v ffmpeg >/dev/null; then \
+	  $(BIN)/python -m pip install --quiet -c constraints.txt -e ".[torchcodec]" && \
+	  $(PYTEST) -q tests/video/test_video_torchcodec.py; \
+	else echo "torchcodec is not tested: this system has no FFmpeg"; fi
+
+# decord and OpenCV are there to be compared with; platforms that lack one of them go without.
 bench: $(READY)
+	-$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[bench]"
 	$(BIN)/python -m benchmarks
+
+# 2,000 damaged videos; the tests run the first 200.
+fuzz: $(READY)
+	$(BIN)/python -m benchmarks.fuzz
 
 clean:
 	rm -rf $(VENV) dist build site .coverage .coverage.*

@@ -55,7 +55,7 @@ def terminal(video: Path, model: Path, tmp_path: Path) -> Iterator["pexpect.spaw
 
 
 def test_a_conversation_at_a_terminal(terminal: "pexpect.spawn[str]", video: Path, tmp_path: Path) -> None:
-    terminal.expect(r"video_00000.mp4: 4 frames of 4.0 s as 48 tokens, in [\d.]+ s. /help tells")
+    terminal.expect(r"video_00000.mp4: 4 frames of 4.0 s as 48 tokens, in [\d.]+ s.\r\nAsk a question, or type /help")
     terminal.expect("> ")
     terminal.sendline("What happens?")
     terminal.expect(r"What happens\?\r\n(\S.{3,})\r\n> ")
@@ -154,7 +154,7 @@ def test_answers_alone_go_to_stdout(video: Path, model: Path, tmp_path: Path) ->
     quiet = sent("What?\n", *words(video, model, "--quiet"), cwd=tmp_path)
     assert plain.stdout == quiet.stdout
     assert plain.stdout.count("\n") == 1
-    assert "/help tells" in plain.stderr
+    assert "type /help" in plain.stderr
     assert quiet.stderr == ""
 
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 _PROMPT = "> "
 _HELP = """\
 Type a question, or:
-  /frames [FILE.png]  the times of the frames that the model saw; or a picture of them
+  /frames [FILE.png]  when the frames are that the model saw; or a picture
   /reset              forget the conversation; the video stays
-  /save FILE          write the conversation to FILE: Markdown, or JSON if it ends in .json
+  /save FILE          write it all down: Markdown, or JSON if it ends in .json
   /help               this
   /quit               leave (so does Ctrl-D)
 Ctrl-C stops an answer."""
@@ -142,7 +142,7 @@ class Session:
         took = in_seconds(sum(self.chat.timings.values()))
         print(
             f"{self.video.info.path.name}: {in_count(clip.num_frames)} frames{length} as "
-            f"{in_count(self.chat.num_video_tokens)} tokens, in {took}. /help tells what you can do.",
+            f"{in_count(self.chat.num_video_tokens)} tokens, in {took}.\nAsk a question, or type /help.",
             file=sys.stderr,
         )
 

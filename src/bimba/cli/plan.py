@@ -20,6 +20,9 @@ _WIDTH = 80
 _KEY_WIDTH = 9
 _MOST_TIMES = 4
 _LONGEST_PROMPT = 2000
+# A number and its unit stay in one line.
+_HARD_SPACE = "\N{NO-BREAK SPACE}"
+_UNIT = re.compile(r"(?<=\d) (?=(?:bytes|kB|MB|GB|TB|s|min|h)\b)")
 # The list of times in a prompt, of which only the first three and the last are shown.
 _MANY_TIMES = re.compile(r"((?:\d+\.\d+s,){3})(?:\d+\.\d+s,)+(\d+\.\d+s)")
 
@@ -110,8 +113,8 @@ def _entry(key: str, text: str) -> str:
     """A key and its text, which is wrapped beside it."""
     indent = " " * _KEY_WIDTH
     wrapped = [
-        piece
-        for line in text.splitlines()
+        piece.replace(_HARD_SPACE, " ")
+        for line in _UNIT.sub(_HARD_SPACE, text).splitlines()
         for piece in textwrap.wrap(line, _WIDTH - _KEY_WIDTH, drop_whitespace=True) or [""]
     ]
     return f"{key:<{_KEY_WIDTH}}" + f"\n{indent}".join(wrapped)
