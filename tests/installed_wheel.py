@@ -23,11 +23,11 @@ for part in tiny_model(seed=0):
 MISSING_EXTRAS = ("peft", "accelerate", "triton", "gradio")
 
 
-def run(*command: object, cwd: Path) -> str:
+def run(*command: object, cwd: Path, typed: str = "") -> str:
     """Run a command, show it, and return what it printed; stop if it fails."""
     print("$", *(str(word).replace(str(cwd), ".") for word in command), flush=True)
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "BIMBA_MODEL")}
-    done = subprocess.run([str(word) for word in command], cwd=cwd, text=True, stdout=subprocess.PIPE, env=environment)
+    done = subprocess.run([str(word) for word in command], cwd=cwd, text=True, input=typed, stdout=subprocess.PIPE, env=environment)
     if done.returncode != 0:
         sys.exit(f"failed with exit code {done.returncode}:\n{done.stdout}")
     return done.stdout
@@ -65,6 +65,13 @@ def main() -> None:
         answer = json.loads(run(*words, "--max-new-tokens", "8", "--json", cwd=place))
         assert answer["num_video_tokens"] == 96
         assert len(answer["token_ids"]) == 8
+        print(run(bimba, "plan", made["videos"][0], "--model", "tiny", "--frames", "8", cwd=place))
+        isolated = json.loads(run(*words, "--max-new-tokens", "8", "--json", "--isolate", cwd=place))
+        assert isolated["token_ids"] == answer["token_ids"], "decoded in a process of its own, it is the same"
+        chat = (bimba, "chat", words[2], *words[4:], "--max-new-tokens", "8", "--json")
+        assert json.loads(run(*chat, cwd=place, typed="What appears?\n"))["token_ids"] == answer["token_ids"]
+        doctor = json.loads(run(bimba, "doctor", "--json", cwd=place))
+        assert doctor["runs_tiny_model"], doctor
         print(run(bimba, "demo", cwd=place))
         print(run(bimba, "convert", "--reverse", "tiny", "released", cwd=place))
         again = json.loads(run(*words[:5], "released", *words[6:], "--max-new-tokens", "8", "--json", cwd=place))
