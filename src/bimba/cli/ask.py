@@ -55,7 +55,7 @@ def ask(
         raise InputError("the question is empty.", fix='ask something, e.g. "What happens in this video?"')
     hushed = quiet or json_
     with waiting("reading the video", quiet=hushed):
-        opened = options.open_video(video, start, end, video_stream, image_fps, allow_truncated, backend.value, isolate)
+        opened = options.open_video(video, start, end, video_stream, image_fps, allow_truncated, str(backend), isolate)
     with opened:
         begun = time.perf_counter()
         with waiting("loading the model", quiet=hushed):
@@ -64,7 +64,7 @@ def ask(
         load_seconds = time.perf_counter() - begun
         settings = {
             "num_frames": frames,
-            "sampling": sampling.value,
+            "sampling": str(sampling),
             "time_sentence": time_sentence,
             "max_new_tokens": max_new_tokens,
         }

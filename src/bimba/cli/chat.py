@@ -70,13 +70,13 @@ def chat(
         )
     hushed = quiet or json_
     with waiting("reading the video", quiet=hushed):
-        opened = options.open_video(video, start, end, video_stream, image_fps, allow_truncated, backend.value, isolate)
+        opened = options.open_video(video, start, end, video_stream, image_fps, allow_truncated, str(backend), isolate)
     with opened:
         with waiting("loading the model", quiet=hushed):
             hush_transformers(quiet=True)
             qa = options.load_model(model, base, device, dtype, attn_implementation, quantization, temporal_pooling)
         settings = sampling_settings(temperature, top_p, seed) | {"max_new_tokens": max_new_tokens}
-        conversation = _encode(qa, opened, frames, sampling.value, time_sentence, hushed=hushed)
+        conversation = _encode(qa, opened, frames, str(sampling), time_sentence, hushed=hushed)
         session = Session(conversation, opened, settings, as_json=json_, quiet=quiet)
         session.greet()
         session.run(questions(hushed=hushed))

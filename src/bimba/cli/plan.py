@@ -72,7 +72,7 @@ def plan(
                 question,
                 outline,
                 num_frames=frames,
-                sampling=sampling.value,
+                sampling=str(sampling),
                 time_sentence=time_sentence,
                 max_new_tokens=max_new_tokens,
             )
