@@ -43,12 +43,7 @@ def iter_frames(
         VideoError: while iterating, a frame does not come: the file is damaged, or has changed since it was probed.
     """
     check_backend(backend)
-    if any(later < earlier for earlier, later in pairwise(indices)):
-        raise ValueError(f"indices must be ascending, got {list(indices)}")
-    if len(indices) and (indices[0] < 0 or indices[-1] >= info.num_frames):
-        raise ValueError(
-            f"indices run from {indices[0]} to {indices[-1]}, but {info.path} has frames 0 to {info.num_frames - 1}"
-        )
+    check_indices(info, indices)
     return _delivered(info, indices, on_frame, backend)
 
 
@@ -68,6 +63,20 @@ def decode_frames(
     for place, frame in enumerate(iter_frames(info, indices, on_frame=on_frame, backend=backend)):
         frames[place] = frame
     return frames
+
+
+def check_indices(info: VideoInfo, indices: Sequence[int]) -> None:
+    """Hold frame numbers against what `iter_frames` takes.
+
+    Raises:
+        ValueError: they are not ascending, or outside the file.
+    """
+    if any(later < earlier for earlier, later in pairwise(indices)):
+        raise ValueError(f"indices must be ascending, got {list(indices)}")
+    if len(indices) and (indices[0] < 0 or indices[-1] >= info.num_frames):
+        raise ValueError(
+            f"indices run from {indices[0]} to {indices[-1]}, but {info.path} has frames 0 to {info.num_frames - 1}"
+        )
 
 
 def check_backend(backend: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bimba.errors import InputError, VideoError
-from bimba.video.images import picture_size, read_picture
+from bimba.video.images import picture_size, read_picture, scaled
 from bimba.video.info import RGBFrame, VideoInfo
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,8 @@ def probe_folder(path: Path, image_fps: float | None) -> VideoInfo:
     others = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
     pictures = sorted((file for file in others if file.suffix.lower() in _SUFFIXES), key=_natural)
     if not pictures:
-        inside = f"{len(others)} other files, such as {others[0].name}" if others else "no file at all"
+        files = "file" if len(others) == 1 else "files"
+        inside = f"{len(others)} other {files}, such as {others[0].name}" if others else "no file at all"
         raise VideoError(
             f"{path} is a folder without a picture: it holds {inside}.",
             fix="pass a video file, or a folder of png, jpeg, webp or bmp files.",
@@ -70,12 +71,14 @@ def read_pictures(info: VideoInfo, indices: Sequence[int]) -> Generator[RGBFrame
                 f"{info.path} gave {num_done} of the {len(indices)} wanted pictures: {path.name} is gone.",
                 fix="wait until whatever changes the folder is done.",
             )
-        size = picture_size(path)
-        if size is None:
+        picture = read_picture(path)
+        if picture is None:
             raise VideoError(f"{path} is named like a picture, but is none.", fix="remove it, or save it again.")
-        if size != (info.width, info.height):
-            logger.info("%s: scaled from %d x %d to %d x %d", path, *size, info.width, info.height)
-        yield read_picture(path, (info.width, info.height))
+        height, width, _ = picture.shape
+        if (width, height) != (info.width, info.height):
+            logger.info("%s: scaled from %d x %d to %d x %d", path, width, height, info.width, info.height)
+            picture = scaled(picture, (info.width, info.height))
+        yield picture
 
 
 def refuse_rate(path: Path, image_fps: float | None) -> None:
@@ -92,7 +95,7 @@ def refuse_rate(path: Path, image_fps: float | None) -> None:
 
 
 def _natural(path: Path) -> tuple[list[str | int], str]:
-    """Key that sorts the numbers in names by value."""
-    parts: list[str | int] = list(_NUMBERS.split(path.name.lower()))
+    """Key that sorts the numbers in names by value, and a name without a number before those with one."""
+    parts: list[str | int] = list(_NUMBERS.split(path.stem.lower()))
     parts[1::2] = [int(number) for number in parts[1::2]]
     return parts, path.name

@@ -1,11 +1,19 @@
 """Pictures: a png, jpeg, webp or bmp file goes in; its picture, or an animation's, come out upright, as frames."""
 
 import struct
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import (  # imported, a plugin is among the readers in `Image.OPEN`
+    BmpImagePlugin,  # noqa: F401
+    Image,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
 
 from bimba.errors import VideoError
 from bimba.video.container import check_size
@@ -14,10 +22,12 @@ from bimba.video.info import RGBFrame, VideoInfo
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 # A phone's jpeg may carry a second picture (depth, gain map); in these formats a second picture is an animation.
 _ANIMATED_FORMATS = ("PNG", "WEBP")
+_JPEG_STREAMS = frozenset({".mjpeg", ".mjpg"})  # jpegs one after the other: in content a jpeg with more behind it
 _EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "La", "RGBa"})
+_LONGEST_SIGNATURE = 16  # bytes by which Pillow knows a format
 _EXIF_ORIENTATION = 0x0112
-# What makes a picture of each orientation upright (EXIF 2.32, section 4.6.4 A). Pillow's own function for it also writes
-# the EXIF data anew, and fails where an entry that nobody needs is odd.
+# What makes a picture of each orientation upright (EXIF 2.32, section 4.6.4 A). Pillow's own function for it also
+# writes the EXIF data anew, and fails where an entry that nobody needs is odd.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -31,8 +41,8 @@ _SIDEWAYS = frozenset(_TURNS[orientation] for orientation in (5, 6, 7, 8))
 # Browsers show a picture of an animation that states less, mostly 0, for this long; so does FFmpeg with a gif.
 _SHORTEST_MS, _DEFAULT_MS = 10.0, 100.0
 # What Pillow raises for files that are cut or damaged, beside UnidentifiedImageError, which is an OSError. IndexError,
-# TypeError and struct.error are what `Image.open` expects of its readers, too. Of some damage it only warns, which raises
-# where the user has made warnings errors.
+# TypeError and struct.error are what `Image.open` expects of its readers, too. Of some damage it only warns, which
+# raises where the user has made warnings errors.
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error),
     *(Image.DecompressionBombError, Warning),
@@ -45,11 +55,13 @@ def probe_image(path: Path) -> VideoInfo | None:
     Raises:
         VideoError: the picture is too large, of more than 8 bits a colour, or damaged.
     """
+    if path.suffix.lower() in _JPEG_STREAMS:
+        return None
     try:
-        with _open(path) as image:
+        with _opened(path) as image:
             _check_mode(image, path)
+            check_size(*image.size, path)  # before anything of it is decoded; a png's orientation may lie at its end
             size = image.size[::-1] if _turn(image) in _SIDEWAYS else image.size
-            check_size(*size, path)
             codec = str(image.format).lower()
             seconds = _start_seconds(image, path) if _is_animated(image) else None
     except UnidentifiedImageError:
@@ -77,12 +89,14 @@ def read_animation(info: VideoInfo, indices: Sequence[int]) -> Generator[RGBFram
     """
     info.check_unchanged()
     try:
-        with _open(info.path) as image:
+        with _opened(info.path) as image:
             turn = _turn(image)
+            first = _first_shown(image)
             for index in indices:
                 if info.kind == "animation":
-                    image.seek(index)
+                    image.seek(first + index)
                 yield _upright_rgb(image, turn)
+        info.check_unchanged()
     except _DAMAGE as error:
         raise _unreadable(info.path, error) from error
 
@@ -97,29 +111,49 @@ def picture_size(path: Path) -> tuple[int, int] | None:
     return None if info is None else (info.width, info.height)
 
 
-def read_picture(path: Path, size: tuple[int, int]) -> RGBFrame:
-    """Decode a picture, or the first of an animation, scaled to a width and height if it has others.
+def read_picture(path: Path) -> RGBFrame | None:
+    """Decode a picture, or the first of an animation; None when the file is none.
 
     Raises:
-        VideoError: the picture is cut off or damaged.
+        VideoError: the picture is too large, of more than 8 bits a colour, cut off or damaged.
     """
     try:
-        with _open(path) as image:
-            array = _upright_rgb(image, _turn(image))
+        with _opened(path) as image:
+            _check_mode(image, path)
+            check_size(*image.size, path)
+            return _upright_rgb(image, _turn(image))
+    except UnidentifiedImageError:
+        return None
     except _DAMAGE as error:
         raise _unreadable(path, error) from error
-    if (array.shape[1], array.shape[0]) == size:
-        return array
-    return np.array(Image.fromarray(array).resize(size, Image.Resampling.BICUBIC))
 
 
-def _open(path: Path) -> Image.Image:
-    return Image.open(path, formats=_FORMATS)
+def scaled(picture: RGBFrame, size: tuple[int, int]) -> RGBFrame:
+    """A picture at another width and height."""
+    return np.array(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An open picture; `Image.open` would first warn of sizes that `check_size` allows, and then not name the size.
+
+    Raises:
+        UnidentifiedImageError: it is none.
+    """
+    with path.open("rb") as file:
+        start = file.read(_LONGEST_SIGNATURE)
+        file.seek(0)
+        for name in _FORMATS:
+            reader, accepts = Image.OPEN[name]
+            if accepts is not None and accepts(start) is True:
+                yield reader(file, str(path))
+                return
+    raise UnidentifiedImageError(f"cannot identify image file {path}")
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """How to make a picture upright; asked before its pixels are read, since a png may say otherwise behind them."""
-    return _TURNS.get(image.getexif().get(_EXIF_ORIENTATION))
+    return _TURNS.get(image.getexif().get(_EXIF_ORIENTATION, 1))
 
 
 def _upright_rgb(image: Image.Image, turn: Image.Transpose | None) -> RGBFrame:
@@ -132,13 +166,19 @@ def _is_animated(image: Image.Image) -> bool:
     return image.format in _ANIMATED_FORMATS and num_pictures > 1
 
 
+def _first_shown(image: Image.Image) -> int:
+    """Number of an animation's first picture; a png may start with one for those that show no animations."""
+    return int(image.info.get("default_image", False))
+
+
 def _start_seconds(image: Image.Image, path: Path) -> list[float]:
     """When each picture of an animation comes, and when the last one ends."""
     milliseconds = [0.0]
-    num_pictures: int = image.n_frames  # type: ignore[attr-defined] # as `_is_animated` has found
+    first = _first_shown(image)
+    num_pictures: int = image.n_frames - first  # type: ignore[attr-defined] # as `_is_animated` has found
     for index in range(num_pictures):
         try:
-            image.seek(index)
+            image.seek(first + index)
             image.load()  # a webp's picture tells its duration only then
         except _DAMAGE as error:
             raise VideoError(

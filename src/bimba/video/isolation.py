@@ -5,13 +5,14 @@ it take all memory ends that process and becomes a `VideoError`; the caller goes
 """
 
 import logging
+import math
 import subprocess
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -25,6 +26,7 @@ from bimba.video.messages import Message, read_message, write_message
 logger = logging.getLogger(__name__)
 
 _GIBI = 2**30
+_LAST_MOMENT_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,10 @@ class Limits:
     memory_bytes: int = 4 * _GIBI
 
     def __post_init__(self) -> None:
-        if not (self.seconds > 0 and self.memory_bytes >= _GIBI // 2):
+        if not (0 < self.seconds < math.inf and self.memory_bytes >= _GIBI // 2):
             raise InputError(
                 f"The limits are {self.seconds} seconds and {self.memory_bytes / _GIBI:.2f} GiB.",
-                fix="allow more than 0 seconds and at least half a GiB; Python and FFmpeg alone need that.",
+                fix="allow more than 0 seconds, not without end, and at least half a GiB; Python and FFmpeg need that.",
             )
 
 
@@ -87,14 +89,16 @@ class Worker:
             stderr=subprocess.DEVNULL,
         )
         self.close = weakref.finalize(self, _end, self._process)
+        self._is_answering = False
         request = {"path": str(path), "options": options, "backend": backend, "limits": asdict(limits)}
-        self._send(request)
-        self.info = self._read_info()
+        patience = _Patience(limits.seconds)
+        self._send(request, patience)
+        self.info = self._read_info(patience)
 
     @property
-    def is_alive(self) -> bool:
-        """Whether it can be asked for frames."""
-        return self._process.poll() is None
+    def is_free(self) -> bool:
+        """Whether it can be asked for frames: it has not ended, and is not in the middle of an answer."""
+        return self._process.poll() is None and not self._is_answering
 
     def frames(self, indices: Sequence[int]) -> Generator[RGBFrame]:
         """Decode wanted frames, ascending; an iteration that is given up ends the process.
@@ -103,29 +107,40 @@ class Worker:
             VideoError: a frame does not come, or not within the limits.
         """
         patience = _Patience(self._limits.seconds)
-        self._send({"frames": list(indices)})
-        num_left = len(indices)
+        self._is_answering = True
         try:
+            self._send({"frames": [int(index) for index in indices]}, patience)
             for _ in indices:
-                header, content = self._next("frame", patience)
-                num_left -= 1
-                yield np.frombuffer(content, dtype=np.uint8).reshape(header["frame"])
+                yield self._read_frame(patience)
+            self._next("done", patience)
+            self._is_answering = False
         finally:
-            if num_left:
+            if self._is_answering:
                 self.close()
 
-    def _read_info(self) -> VideoInfo:
-        header, seconds = self._next("info", _Patience(self._limits.seconds))
-        fields: dict[str, Any] = header["info"]
-        fields["stamp"] = None if fields["stamp"] is None else FileStamp(*fields["stamp"])
-        fields["pictures"] = tuple(Path(picture) for picture in fields["pictures"])
-        return VideoInfo(path=self._path, frame_seconds=np.frombuffer(seconds), **fields)
-
-    def _send(self, request: dict[str, Any]) -> None:
+    def _read_info(self, patience: "_Patience") -> VideoInfo:
+        header, seconds = self._next("info", patience)
         try:
-            write_message(_pipe(self._process.stdin), request)
-        except OSError as error:
+            fields: dict[str, Any] = header["info"]
+            fields["stamp"] = None if fields["stamp"] is None else FileStamp(*fields["stamp"])
+            fields["pictures"] = tuple(Path(picture) for picture in fields["pictures"])
+            return VideoInfo(path=self._path, frame_seconds=np.frombuffer(seconds), **fields)
+        except (KeyError, TypeError, ValueError) as error:
             raise self._lost() from error
+
+    def _read_frame(self, patience: "_Patience") -> RGBFrame:
+        _, content = self._next("frame", patience)
+        try:
+            return np.frombuffer(content, dtype=np.uint8).reshape(self.info.height, self.info.width, 3).copy()
+        except ValueError as error:
+            raise self._lost() from error
+
+    def _send(self, request: dict[str, Any], patience: "_Patience") -> None:
+        try:
+            with patience.limiting(self._process):
+                write_message(_pipe(self._process.stdin), request)
+        except OSError as error:
+            raise (self._late() if patience.is_over else self._lost()) from error
 
     def _next(self, kind: str, patience: "_Patience") -> Message:
         """The next message of a kind; logs on the way are logged here, errors raised here."""
@@ -133,23 +148,19 @@ class Worker:
             with patience.limiting(self._process):
                 message = read_message(_pipe(self._process.stdout))
             if patience.is_over:
-                self.close()
-                raise IsolationError(
-                    f"{self._path} was not decoded within {self._limits.seconds:g} seconds.",
-                    fix="allow more time if the file is good, e.g. isolate=Limits(seconds=600).",
-                    reason="time",
-                )
+                raise self._late()
             if message is None:
                 raise self._lost()
             header, _ = message
             if kind in header:
                 return message
-            if "error" in header:
-                raise self._told(header["error"])
-            if "log" not in header:
-                raise self._lost()
-            name, level, text = header["log"]
-            logging.getLogger(name).log(level, "%s", text)
+            try:
+                if "error" in header:
+                    raise self._told(header["error"])
+                name, level, text = header["log"]
+                logging.getLogger(name).log(level, "%s", text)
+            except (KeyError, TypeError, ValueError) as error:  # no worker of ours sends such a message
+                raise self._lost() from error
 
     def _told(self, error: dict[str, str]) -> BimbaError:
         self.close()
@@ -162,10 +173,22 @@ class Worker:
         kind = InputError if error["type"] == InputError.__name__ else VideoError
         return kind(error["problem"], fix=error["fix"])
 
-    def _lost(self) -> IsolationError:
+    def _late(self) -> IsolationError:
         self.close()
-        code = self._process.wait()
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return IsolationError(
+            f"{self._path} was not decoded within {self._limits.seconds:g} seconds.",
+            fix="allow more time if the file is good, e.g. isolate=Limits(seconds=600).",
+            reason="time",
+        )
+
+    def _lost(self) -> IsolationError:
+        try:
+            # A process closes its pipe shortly before it ends; killed in between, it would not tell how it ended.
+            code = self._process.wait(timeout=_LAST_MOMENT_SECONDS)
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        except subprocess.TimeoutExpired:
+            how = "killed, because it sent what is no message"
+        self.close()
         return IsolationError(
             f"{self._path} ended the process that decoded it ({how}).",
             fix="the file is damaged or hostile; re-encode it where it plays: ffmpeg -i in.mp4 -c:v libx264 out.mp4.",
@@ -210,4 +233,5 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
-            pipe.close()
+            with suppress(OSError):  # closing sends what it did not take
+                pipe.close()

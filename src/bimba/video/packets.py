@@ -61,6 +61,10 @@ class PacketScan:
     file_end_seconds: float = 0.0
     failure: str | None = None
 
+    def mark_last_cut(self) -> None:
+        """Note that the file ends within the last packet, which the demuxer did not notice."""
+        self.is_corrupt[-1:] = [True] * len(self.is_corrupt[-1:])
+
     def drop_last(self) -> None:
         """Forget the last packet, which the file's end has cut."""
         for values in (self.timestamps, self.is_key, self.is_shown, self.is_corrupt):

@@ -19,8 +19,8 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from bimba.errors import VideoError
-from bimba.video import folder, images
-from bimba.video.container import choose_stream, open_container
+from bimba.video import folder, gif, images
+from bimba.video.container import MAX_PIXELS, choose_stream, open_container
 from bimba.video.info import FileStamp, VideoInfo
 from bimba.video.packets import (
     PacketScan,
@@ -60,14 +60,17 @@ def probe(
     if _is_folder(path):
         return folder.probe_folder(path, image_fps)
     folder.refuse_rate(path, image_fps)
+    stamp = FileStamp.of(path)  # taken before, so that what is written in the meantime does not go unnoticed
     info = images.probe_image(path) or _probe_video(path, video_stream, allow_truncated)
-    return replace(info, stamp=FileStamp.of(path))
+    return replace(info, stamp=stamp)
 
 
 def _probe_video(path: Path, number: int | None, allow_truncated: bool) -> VideoInfo:
     with open_container(path) as container:
         stream = choose_stream(container, path, number)
         scan = scan_packets(container, stream)
+        if container.format.name == "gif" and gif.is_cut(path):
+            scan.mark_last_cut()
         missing = what_is_missing(container, stream, scan)
         _accept(missing, scan, path, allow_truncated)
         info = _video_info(container, stream, scan, path)
@@ -141,9 +144,10 @@ def _is_folder(path: Path) -> bool:
         ) from error
     except (OSError, ValueError) as error:  # too long a name, no rights to its folder, a zero byte in the name
         raise VideoError(f"{path} cannot be opened: {error}.", fix="check the path and your rights to it.") from error
-    if not os.access(path, os.R_OK):
+    is_folder = stat.S_ISDIR(status.st_mode)
+    if not os.access(path, os.R_OK | os.X_OK if is_folder else os.R_OK):  # a folder's files are reached by entering it
         raise VideoError(f"{path} may not be read by you.", fix="ask for the right to read it, or copy it.")
-    if stat.S_ISDIR(status.st_mode):
+    if is_folder:
         return True
     if not stat.S_ISREG(status.st_mode):
         raise VideoError(f"{path} is neither a file nor a folder.", fix="pass a file; a pipe is read as -.")
@@ -153,7 +157,11 @@ def _is_folder(path: Path) -> bool:
 
 
 def _first_picture(stream: VideoStream, first_key: Packet[Stream] | None, path: Path) -> tuple[int, int, int]:
-    """Stored width and height of the first picture, and by how many quarter turns it must be turned."""
+    """Stored width and height of the first picture, and by how many quarter turns it must be turned.
+
+    Raises:
+        VideoError: neither the picture nor the header tells a size.
+    """
     try:
         frames = [] if first_key is None else [*stream.codec_context.decode(first_key), *stream.codec_context.decode()]
     except av.FFmpegError as error:
@@ -161,5 +169,11 @@ def _first_picture(stream: VideoStream, first_key: Packet[Stream] | None, path: 
         logger.warning("%s: the first picture cannot be decoded: %s", path, error.strerror)
         frames = []
     if not frames:  # damaged, or a picture of two fields, or one that needs those after it: the header has to do
+        if not (stream.width and stream.height):
+            raise VideoError(
+                f"{path} tells nowhere how large its pictures are: its header does not, or names far more than the "
+                f"{MAX_PIXELS:,} pixels that are read, and its first keyframe cannot be decoded.",
+                fix="re-encode it, which leaves damaged frames out: ffmpeg -i in.ts -c:v libx264 out.mp4.",
+            )
         return stream.width, stream.height, 0
     return frames[0].width, frames[0].height, quarter_turns(frames[0].rotation)

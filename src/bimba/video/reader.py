@@ -91,7 +91,7 @@ def read_frames(info: VideoInfo, packets: PacketTable, indices: Sequence[int]) -
     try:
         for run in plan_runs(packets, indices):
             for picture in _decode_run(reader, run, num_done, len(indices)):
-                yield convert(picture)
+                yield _converted(convert, picture, info, f"{num_done} of the {len(indices)} wanted frames")
                 num_done += 1
         info.check_unchanged()
     finally:
@@ -100,6 +100,17 @@ def read_frames(info: VideoInfo, packets: PacketTable, indices: Sequence[int]) -
             "%s: delivered %d frames from %d packets, %d decoded, %d seeks",
             *(info.path, num_done, reader.num_packets, reader.num_decoded, reader.num_seeks),
         )
+
+
+def _converted(convert: RGBConverter, picture: VideoFrame, info: VideoInfo, progress: str) -> RGBFrame:
+    try:
+        return convert(picture)
+    except av.FFmpegError as error:
+        raise VideoError(
+            f"{info.path} gave {progress}: the next one ({picture.format.name}, {picture.width} x {picture.height}) "
+            f"names colours that cannot be converted to RGB: {error.strerror}.",
+            fix="re-encode it where it plays: ffmpeg -i in.mp4 -c:v libx264 -pix_fmt yuv420p out.mp4.",
+        ) from error
 
 
 def last_decodable_frame(info: VideoInfo, packets: PacketTable) -> int:
@@ -315,6 +326,7 @@ class _Reader:
 def _missing(reader: _Reader, start: int, last: int, index: int, num_done: int, num_wanted: int) -> VideoError:
     """What to say of a frame that does not come: how much was read, and how much of that is damaged."""
     info = reader.info
+    info.check_unchanged()  # a better reason
     observer = _Reader(info, reader.packets, "NONE")
     try:
         observer.count_damage(start, last)

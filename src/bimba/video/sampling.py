@@ -136,6 +136,7 @@ def parse_seconds(time: str | float) -> float:
     except ValueError as error:
         raise InputError(f"{time!r} is no time.", fix=fix) from error
     wrong = len(parts) > 3 or any(value >= 60 for value in values[1:]) or any(part != part.strip() for part in parts)
+    wrong = wrong or not all(value.is_integer() for value in values[:-1])  # one and a half minutes and some seconds
     if wrong or not all(math.isfinite(value) and value >= 0 for value in values):
         raise InputError(f"{time!r} is no time.", fix=fix)
     seconds = 0.0
@@ -166,13 +167,15 @@ def frames_between(
     """
     times = np.asarray(frame_seconds)
     begin = 0.0 if start is None else start
+    # The duration follows from an average rate, by which a frame of a variable rate may come late.
+    video_end = max(duration_seconds, float(times[-1]) + _ROUNDING_SECONDS)
     if end is not None and end <= begin:
         raise InputError(
             f"The segment starts at {begin:g} s and ends at {end:g} s.", fix="let --end come after --start."
         )
-    if begin >= duration_seconds:
+    if begin >= video_end:
         raise InputError(
-            f"The segment starts at {begin:g} s, but the video ends at {duration_seconds:.2f} s.",
+            f"The segment starts at {begin:g} s, but the video ends at {video_end:.2f} s.",
             fix="pass a --start before the end.",
         )
     if end is not None and end <= times[0]:

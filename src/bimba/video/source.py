@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from bimba.errors import InputError, VideoError
-from bimba.video.decode import check_backend, iter_frames
+from bimba.video.decode import check_backend, check_indices, iter_frames
 from bimba.video.info import RGBFrame, VideoInfo
 from bimba.video.isolation import Limits, Worker
 from bimba.video.probe import probe
@@ -129,7 +129,8 @@ class Video:
         """
         if self._limits is None:
             return iter_frames(self.info, indices, on_frame=on_frame, backend=self._backend)
-        return self._reported(self._isolated().frames(indices), on_frame)
+        check_indices(self.info, indices)
+        return self._isolated_frames(indices, on_frame)
 
     def close(self) -> None:
         """End the worker and remove the copy of what came through a pipe; reading again starts anew, if it can."""
@@ -139,19 +140,20 @@ class Video:
         if self._remove_copy is not None:
             self._remove_copy()
 
-    @staticmethod
-    def _reported(frames: Generator[RGBFrame], on_frame: Callable[[int], None] | None) -> Generator[RGBFrame]:
-        with closing(frames):
+    def _isolated_frames(self, indices: Sequence[int], on_frame: Callable[[int], None] | None) -> Generator[RGBFrame]:
+        self.info.check_unchanged()  # another worker may have found the numbers
+        with closing(self._isolated().frames(indices)) as frames:
             for num_delivered, frame in enumerate(frames, start=1):
                 yield frame
                 if on_frame is not None:
                     on_frame(num_delivered)
+        self.info.check_unchanged()  # the worker is ahead, and may have looked before
 
     def _isolated(self) -> Worker:
-        """The worker; a new one if the last was ended."""
+        """The worker; a new one if the last was ended, or answers another iteration just now."""
         if self._limits is None:
             raise ValueError("this video is not decoded in isolation")
-        if self._worker is None or not self._worker.is_alive:
+        if self._worker is None or not self._worker.is_free:
             self._worker = Worker(self._path, self._options, self._backend, self._limits)
         return self._worker
 
@@ -169,8 +171,11 @@ class Video:
                 return self._copied(sys.stdin.buffer)
             if not _is_pipe(path):
                 return path
-            with path.open("rb") as pipe:
-                return self._copied(pipe)
+            try:
+                with path.open("rb") as pipe:
+                    return self._copied(pipe)
+            except PermissionError as error:
+                raise VideoError(f"{path} may not be read by you.", fix="ask for the right to read it.") from error
         return self._copied(self.source)
 
     def _copied(self, pipe: BinaryIO) -> Path:
@@ -186,6 +191,12 @@ class Video:
                 f"what came through the pipe could not be kept in {folder}: {error.strerror}.",
                 fix="make room there, or set TMPDIR to a folder that has some.",
             ) from error
+        if not path.stat().st_size:
+            self._remove_copy()
+            raise VideoError(
+                "nothing came through the pipe.",
+                fix="check that the command before it works, and writes to its output.",
+            )
         return path
 
 

@@ -1,7 +1,8 @@
 """The optional decoder: a probed video and frame indices in, the frames that torchcodec makes of them out.
 
-It uses the FFmpeg of the system. Its frames are those of PyAV, byte for byte, except for HDR, which it does not map to
-what a usual screen shows; such videos are refused here.
+It uses the FFmpeg of the system. Its frames are those of PyAV, byte for byte; only in pictures of odd size or of two
+fields, whose colours are stored for several pixels at once, it spreads them in another way (by less than one level on
+average). HDR it does not map to what a usual screen shows, so that such videos are refused here.
 """
 
 from __future__ import annotations
@@ -30,18 +31,21 @@ def read_frames(info: VideoInfo, packets: PacketTable, indices: Sequence[int]) -
     """
     info.check_unchanged()
     decoder = _open(info, packets)
+    # By number, if it counts the same frames: by time, it takes frames of a variable rate for the ones before them.
+    is_by_number = len(decoder) == packets.num_frames == len(packets.timestamps)
     for num_done, index in enumerate(indices):
         seconds = float(packets.frame_timestamps[index]) * packets.time_base
         try:
-            # Half a tick later, so that rounding cannot lead to the frame before.
-            frame = decoder.get_frame_played_at(seconds + packets.time_base / 2)
+            # A quarter of a tick later, so that rounding leads neither to the frame before nor to the next.
+            later = seconds + packets.time_base / 4
+            frame = decoder.get_frame_at(index) if is_by_number else decoder.get_frame_played_at(later)
         except (RuntimeError, IndexError) as error:
             raise VideoError(
                 f"{info.path} gave {num_done} of the {len(indices)} wanted frames: torchcodec cannot decode frame "
                 f"{index} of {info.num_frames} (at {info.frame_seconds[index]:.2f} s).",
                 fix=_USE_PYAV,
             ) from error
-        if abs(frame.pts_seconds - seconds) > packets.time_base:
+        if abs(frame.pts_seconds - seconds) > packets.time_base / 2:  # a tick may be a whole frame
             raise VideoError(
                 f"{info.path}: for frame {index} at {seconds:.4f} s of the stream torchcodec gave the one at "
                 f"{frame.pts_seconds:.4f} s.",
@@ -71,9 +75,9 @@ def _open(info: VideoInfo, packets: PacketTable) -> VideoDecoder:
             fix="install FFmpeg (apt install ffmpeg, brew install ffmpeg), or leave --backend out.",
         ) from error
     try:
-        decoder = VideoDecoder(
-            info.path, stream_index=packets.stream_index, dimension_order="NHWC", num_ffmpeg_threads=0
-        )
+        # The prefix keeps FFmpeg from reading a name such as concat:a|b as anything but a name.
+        path = f"file:{info.path}"
+        decoder = VideoDecoder(path, stream_index=packets.stream_index, dimension_order="NHWC", num_ffmpeg_threads=0)
     except (RuntimeError, ValueError) as error:
         raise VideoError(f"torchcodec cannot open {info.path}.", fix=_USE_PYAV) from error
     if decoder.metadata.color_transfer_characteristic in _HDR:

@@ -62,8 +62,8 @@ def _serve(request: dict[str, Any], requests: IO[bytes], replies: IO[bytes]) -> 
     write_message(replies, {"info": _as_json(info)}, info.frame_seconds.tobytes())
     while (message := read_message(requests)) is not None:
         for frame in iter_frames(info, message[0]["frames"], backend=request["backend"]):
-            array = np.ascontiguousarray(frame)
-            write_message(replies, {"frame": array.shape}, array.data.cast("B"))
+            write_message(replies, {"frame": frame.shape}, np.ascontiguousarray(frame).data.cast("B"))
+        write_message(replies, {"done": True})  # what is checked behind the last frame has been checked
 
 
 def _as_json(info: VideoInfo) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Damaged videos go in, counted outcomes come out; `python -m benchmarks.fuzz` runs them and writes a report."""
