@@ -1,5 +1,5 @@
 # make demo: the main job on a fresh machine.  make test: the tests.  make check: what CI runs.  make bench: timings.
-# Each sets up .venv by itself when it is missing or older than what it is made of.
+# make fuzz: 2,000 damaged videos.  Each sets up .venv by itself when it is missing or older than what it is made of.
 
 PYTHON ?= python3
 VENV := .venv

@@ -27,7 +27,8 @@ def run(*command: object, cwd: Path, typed: str = "") -> str:
     """Run a command, show it, and return what it printed; stop if it fails."""
     print("$", *(str(word).replace(str(cwd), ".") for word in command), flush=True)
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "BIMBA_MODEL")}
-    done = subprocess.run([str(word) for word in command], cwd=cwd, text=True, input=typed, stdout=subprocess.PIPE, env=environment)
+    words = [str(word) for word in command]
+    done = subprocess.run(words, cwd=cwd, text=True, input=typed, stdout=subprocess.PIPE, env=environment)
     if done.returncode != 0:
         sys.exit(f"failed with exit code {done.returncode}:\n{done.stdout}")
     return done.stdout

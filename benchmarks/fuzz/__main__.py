@@ -52,6 +52,7 @@ def report(results: list[Result], peaks: list[int | None]) -> str:
     ended = [result for result in results if result.outcome not in {"frames", "VideoError", "InputError"}]
     slowest = max(results, key=lambda result: result.seconds)
     limits = f"{LIMITS.seconds:g} s for what it holds, as long for its frames, {LIMITS.memory_bytes / _GIBI:g} GiB"
+    memory = f"{_mebibytes(peaks[0])} in the first {_WARM_UP} files, {_mebibytes(peaks[-1])} in all"
     where = f"number {slowest.case.number}, {slowest.case.clip}, {slowest.case.kind}"
     lines = [
         f"{len(results):,} damaged files of {len(CLIPS)} clips, each read in a process of its own ({limits}).",
@@ -63,8 +64,8 @@ def report(results: list[Result], peaks: list[int | None]) -> str:
         *_table("damage", results, lambda result: result.case.kind),
         "",
         f"* longest: {slowest.seconds:.2f} s ({where})",
-        f"* largest worker: {_mebibytes(peak_bytes(of_workers=True))}",
-        f"* this process: {_mebibytes(peaks[0])} until {_WARM_UP} files were read, {_mebibytes(peaks[-1])} to the end",
+        f"* largest worker: {_mebibytes(peak_bytes(of_workers=True))}; Linux counts in what it had of this process",
+        f"* this process, which gets the frames: {memory}",
     ]
     if ended:
         lines += ["", "Workers that were ended, or ended themselves:", ""]

@@ -18,6 +18,7 @@ from video_files import Frame, drawn_frame, write_video
 
 from bimba.errors import InputError, VideoError
 from bimba.video.isolation import IsolationError, Limits
+from bimba.video.messages import read_message, write_message
 from bimba.video.source import Video
 
 # A stand-in for the worker finds the request that the real one gets on its standard input, and may answer it.
@@ -356,3 +357,45 @@ def test_frames_are_taken_one_by_one(tmp_path: Path) -> None:
         for frame in video.frames(range(20)):
             alive.append(weakref.ref(frame))
             assert sum(reference() is not None for reference in alive) <= 2
+
+
+def start_worker(path: Path, **options: Any) -> "subprocess.Popen[bytes]":
+    """A worker without the side that watches over it, which has its first request."""
+    command = [sys.executable, "-P", "-m", "bimba.video.worker"]
+    worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    limits = {"seconds": 60, "memory_bytes": 2**32}
+    assert worker.stdin is not None
+    write_message(worker.stdin, {"path": str(path), "options": options, "backend": "pyav", "limits": limits})
+    return worker
+
+
+def test_a_worker_ends_by_itself_when_nobody_asks_any_more(tmp_path: Path) -> None:
+    path = write_source(tmp_path, "mp4")
+    with start_worker(path) as worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        known = read_message(worker.stdout)
+        assert known is not None
+        assert known[0]["info"]["num_frames"] == 20
+        write_message(worker.stdin, {"frames": [3, 7]})
+        answers = [read_message(worker.stdout) for _ in range(3)]
+        assert [sorted(answer[0]) for answer in answers if answer] == [
+            *[["frame", "num_bytes"]] * 2,
+            ["done", "num_bytes"],
+        ]
+        worker.stdin.close()
+        assert worker.wait(timeout=60) == 0
+
+
+def test_a_worker_ends_after_an_error(tmp_path: Path) -> None:
+    with start_worker(tmp_path / "nowhere.mp4") as worker:
+        assert worker.stdout is not None
+        told = read_message(worker.stdout)
+        assert told is not None
+        assert told[0]["error"]["type"] == "VideoError"
+        assert worker.wait(timeout=60) == 3
+
+
+def test_a_worker_without_a_request_ends(tmp_path: Path) -> None:
+    command = [sys.executable, "-P", "-m", "bimba.video.worker"]
+    assert subprocess.run(command, stdin=subprocess.DEVNULL, check=True, cwd=tmp_path).returncode == 0
