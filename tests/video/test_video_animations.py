@@ -168,6 +168,29 @@ def test_a_cut_gif_gives_its_whole_pictures_if_it_may(tmp_path: Path) -> None:
     assert_all_frames_right(info, pillows_frames(whole)[: info.num_frames])
 
 
+def test_a_gif_cut_anywhere_gives_whole_pictures_or_an_error(tmp_path: Path) -> None:
+    whole = write_animation(tmp_path / "whole.gif", [moving_square(number) for number in range(4)], 100)
+    content, expected = whole.read_bytes(), pillows_frames(whole)
+    num_refused = 0
+    for length in range(20, len(content)):
+        path = tmp_path / "part.gif"
+        path.write_bytes(content[:length])
+        try:
+            frames = decode_frames(info := probe(path), range(info.num_frames))
+        except VideoError:
+            num_refused += 1
+            continue
+        np.testing.assert_array_equal(frames, expected[: len(frames)])
+    assert 0.9 * len(content) < num_refused < len(content) - 20
+
+
+def test_a_gif_without_its_trailer_is_whole(tmp_path: Path) -> None:
+    whole = write_animation(tmp_path / "whole.gif", [moving_square(number) for number in range(4)], 100)
+    path = tmp_path / "no_trailer.gif"
+    path.write_bytes(whole.read_bytes().removesuffix(b"\x3b"))
+    assert_all_frames_right(probe(path), pillows_frames(whole))
+
+
 def test_a_rate_for_an_animation_is_refused(tmp_path: Path) -> None:
     path = write_animation(tmp_path / "timed.webp", [moving_square(number) for number in range(3)], 100)
     with pytest.raises(InputError, match=r"image_fps is 2(.|\n)*store their own times"):

@@ -155,6 +155,20 @@ def test_a_cut_file_is_refused_unless_it_may_be_cut(tmp_path: Path, name: str) -
         probe(path)
 
 
+@pytest.mark.parametrize("name", ["cut.mkv", "cut.webm"])
+def test_a_matroska_file_cut_within_its_last_second_is_refused_as_well(tmp_path: Path, name: str) -> None:
+    whole, path = whole_and_cut(tmp_path, name, 0.8)
+    with pytest.raises(VideoError, match=r"ends after [\d,]+ of [\d,]+ bytes(.|\n)*--allow-truncated"):
+        probe(path)
+    assert probe(whole).num_frames == 60
+
+
+def test_a_matroska_file_that_was_sent_live_does_not_say_how_long_it_is(tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "whole.mkv", options=EVERY_TENTH_IS_KEY, container_options={"live": "1"})
+    assert probe(whole).num_frames == 60
+    assert 30 < probe(cut(whole, 0.8, "cut.mkv")).num_frames < 60
+
+
 def test_what_is_used_of_a_cut_file_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     whole = write_video(tmp_path / "whole.mp4", options=REORDERED, container_options={"movflags": "faststart"})
     with caplog.at_level(logging.WARNING, logger="bimba"):

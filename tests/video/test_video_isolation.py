@@ -379,10 +379,7 @@ def test_a_worker_ends_by_itself_when_nobody_asks_any_more(tmp_path: Path) -> No
         assert known[0]["info"]["num_frames"] == 20
         write_message(worker.stdin, {"frames": [3, 7]})
         answers = [read_message(worker.stdout) for _ in range(3)]
-        assert [sorted(answer[0]) for answer in answers if answer] == [
-            *[["frame", "num_bytes"]] * 2,
-            ["done", "num_bytes"],
-        ]
+        assert [next(iter(answer[0])) for answer in answers if answer] == ["frame", "frame", "done"]
         worker.stdin.close()
         assert worker.wait(timeout=60) == 0
 

@@ -11,7 +11,7 @@ from bimba.checkpoints.released import read_tokenizer
 from bimba.checkpoints.released_config import read_released_config
 from bimba.checkpoints.source import find_source
 from bimba.checkpoints.tensors import read_json
-from bimba.errors import CheckpointError, InputError
+from bimba.errors import CheckpointError
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
@@ -24,13 +24,11 @@ class ModelOutline:
     """A model without its weights.
 
     Args:
-        name: as it was asked for; None for the released model's sizes.
         config: its settings.
         processor: tokenizer and pixels; None where only the sizes are known.
         dtype: of its weights as stored.
     """
 
-    name: str | None
     config: BimbaConfig
     processor: BimbaProcessor | None
     dtype: torch.dtype
@@ -57,7 +55,7 @@ def read_outline(
         InputError: a setting is unknown.
     """
     if model is None:
-        return ModelOutline(None, overridden(BimbaConfig(), overrides), None, RELEASED_DTYPE)
+        return ModelOutline(overridden(BimbaConfig(), overrides), None, RELEASED_DTYPE)
     source = find_source(model, base, weights=False)
     settings = read_json(source.folder / "config.json")
     try:
@@ -69,12 +67,14 @@ def read_outline(
         processor = BimbaProcessor.from_config(config, read_tokenizer(source.folder, config))
     except ValueError as error:
         raise CheckpointError(f"{model} has settings that do not fit: {error}", fix="check its config.json.") from error
-    return ModelOutline(str(model), config, processor, _stored_dtype(settings, str(model)))
+    return ModelOutline(config, processor, _stored_dtype(settings, str(model)))
 
 
 def _stored_dtype(settings: dict[str, Any], model: str) -> torch.dtype:
     name = settings.get("dtype", settings.get("torch_dtype", "float32"))  # transformers' own default
     dtype = getattr(torch, str(name), None)
     if not isinstance(dtype, torch.dtype):
-        raise InputError(f"{model} names the dtype {name!r}.", fix="write float32, bfloat16 or float16 in config.json.")
+        raise CheckpointError(
+            f"{model} names the dtype {name!r}.", fix="write float32, bfloat16 or float16 in config.json."
+        )
     return dtype

@@ -76,6 +76,12 @@ def main() -> None:
             raise
         print(f"error: {error.problem}\n  fix: {error.fix}", file=sys.stderr)
         sys.exit(2)
+    except MemoryError as error:
+        if debug:
+            raise
+        print(f"error: there is not enough memory. {error}".rstrip(), file=sys.stderr)
+        print("  fix: take fewer frames (--frames); bimba plan VIDEO tells how much they need.", file=sys.stderr)
+        _leave(2)
     except SystemExit as leaving:
         _leave(leaving.code)
     except OSError as error:
@@ -95,4 +101,4 @@ def _leave(code: str | int | None) -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()
-    os._exit(code if isinstance(code, int) else 0)
+    os._exit(code if isinstance(code, int) else int(code is not None))

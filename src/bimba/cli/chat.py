@@ -92,6 +92,8 @@ def _encode(qa: "VideoQA", video: "Video", frames: int, sampling: str, time_sent
 
 def questions(*, hushed: bool) -> Iterator[str]:
     """Lines of the standard input, with a prompt and the arrow keys where somebody types them."""
+    if sys.stdin is None:
+        return
     is_typed = sys.stdin.isatty()
     if is_typed:
         _allow_editing()
@@ -139,6 +141,8 @@ class Session:
         if self.quiet or self.as_json or clip is None:
             return
         length = f" of {in_seconds(clip.duration_seconds)}" if clip.has_times else ""
+        if clip.frame_seconds and (self.video.start, self.video.end) != (None, None):
+            length = f" from {at_time(clip.frame_seconds[0])} to {at_time(clip.frame_seconds[-1])}"
         took = in_seconds(sum(self.chat.timings.values()))
         print(
             f"{self.video.info.path.name}: {in_count(clip.num_frames)} frames{length} as "
@@ -159,10 +163,12 @@ class Session:
                     return
             except BimbaError as error:
                 self._complain(error)
+            except KeyboardInterrupt:
+                self._remark("(stopped)")
 
     def _answer(self, question: str) -> None:
-        stream = self.chat.stream(question, **self.settings)
         try:
+            stream = self.chat.stream(question, **self.settings)
             print_stream(stream, to_stdout=not self.as_json)
         except KeyboardInterrupt:
             self._remark("(stopped; this question and its answer are forgotten)")
@@ -190,8 +196,10 @@ class Session:
         if clip is None:
             raise InputError("there is no video.", fix="name one: bimba chat VIDEO")
         if file:
-            draw_frames(self.video, list(clip.indices), list(clip.frame_seconds), Path(file), quiet=self.quiet)
-            self._remark(f"wrote {file}")
+            path = _new_file(file)
+            hushed = self.quiet or self.as_json
+            draw_frames(self.video, list(clip.indices), list(clip.frame_seconds), path, quiet=hushed)
+            self._remark(f"wrote {path}")
         elif self.as_json:
             print_json({"frame_seconds": list(clip.frame_seconds)})
         elif clip.frame_seconds:
@@ -209,9 +217,7 @@ class Session:
     def _save(self, file: str) -> None:
         if not file:
             raise InputError("/save needs the name of a file.", fix="e.g. /save talk.md, or talk.json")
-        path = Path(file).expanduser()
-        if path.exists():
-            raise InputError(f"{path} exists already.", fix="name another file.")
+        path = _new_file(file)
         text = self._as_json() if path.suffix == ".json" else self._as_markdown()
         temporary = path.with_name(f".{path.name}.part")
         try:
@@ -246,3 +252,19 @@ class Session:
             print_json({"error": {"problem": error.problem, "fix": error.fix}})
         else:
             print(f"error: {error.problem}\n  fix: {error.fix}", file=sys.stderr)
+
+
+def _new_file(name: str) -> Path:
+    """The path of a file that is not there yet.
+
+    Raises:
+        InputError: it is there, or cannot be.
+    """
+    try:
+        path = Path(name).expanduser()
+        exists = path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, no rights, no such user
+        raise InputError(f"{name} cannot be written: {error}.", fix="name a file elsewhere.") from error
+    if exists:
+        raise InputError(f"{path} exists already.", fix="name another file.")
+    return path

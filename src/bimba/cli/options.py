@@ -181,7 +181,7 @@ def open_video(
         video_stream=video_stream,
         image_fps=image_fps,
         allow_truncated=allow_truncated,
-        backend=str(backend),
+        backend=backend,
         isolate=isolate,
     )
     _ = opened.indices

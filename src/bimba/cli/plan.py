@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _WIDTH = 80
 _KEY_WIDTH = 9
 _MOST_TIMES = 4
+_DENSE_SECONDS = 0.2
 _LONGEST_PROMPT = 2000
 # A number and its unit stay in one line.
 _HARD_SPACE = "\N{NO-BREAK SPACE}"
@@ -135,7 +136,8 @@ def _frames(plan: "Plan") -> str:
     if plan.seconds_between is not None:
         text += f", one every {in_seconds(plan.seconds_between)}"
     if plan.frame_seconds and plan.kind != "image":
-        times = [at_time(seconds) for seconds in plan.frame_seconds]
+        is_dense = plan.seconds_between is not None and plan.seconds_between < _DENSE_SECONDS
+        times = [at_time(seconds, hundredths=is_dense) for seconds in plan.frame_seconds]
         shown = times if len(times) <= _MOST_TIMES else [*times[: _MOST_TIMES - 1], "...", times[-1]]
         text += f", at {', '.join(shown)}"
     return text

@@ -42,10 +42,10 @@ def in_words(count: int) -> str:
     return str(count)
 
 
-def at_time(seconds: float) -> str:
-    """A place in a video: `0:07.5`, `12:34.0`, `1:02:03.5`."""
-    tenths = round(seconds * 10)
-    minutes, rest = divmod(tenths, 10 * _MINUTE)
+def at_time(seconds: float, *, hundredths: bool = False) -> str:
+    """A place in a video: `0:07.5`, `12:34.0`, `1:02:03.5`; with hundredths of a second `0:07.54`."""
+    digits = 2 if hundredths else 1
+    minutes, rest = divmod(round(seconds * 10**digits), _MINUTE * 10**digits)
     hours, minutes = divmod(minutes, 60)
     clock = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
-    return f"{clock}:{rest // 10:02d}.{rest % 10}"
+    return f"{clock}:{rest // 10**digits:02d}.{rest % 10**digits:0{digits}d}"

@@ -85,14 +85,16 @@ class ClipFile:
         choice = choose_frames(len(part), info.average_fps, num_frames, sampling=sampling)
         indices = tuple(part[index] for index in choice.indices)
         seconds = tuple(float(info.frame_seconds[index]) for index in indices)
-        is_whole = len(part) == info.num_frames
+        # Of whole videos the model learned times that are not quite right, see `choose_frames`; where the true ones
+        # differ by more, they are told.
+        as_learned = choice.at_fixed_rate and len(part) == info.num_frames and info.kind == "video"
+        as_learned = as_learned and info.average_fps >= 1 and not info.start_seconds
         return Clip(
             num_frames=len(indices),
             frames=lambda: video.frames(indices),
             # A still image stands at 0; pictures of which nobody knows the rate have no times.
             frame_seconds=seconds if info.is_timed or info.is_image else (),
-            # At a constant rate both are index / average fps; where the rate varies, the true times are told.
-            printed_seconds=choice.printed_seconds if sampling == "fps" and is_whole else seconds,
+            printed_seconds=choice.printed_seconds if as_learned else seconds,
             duration_seconds=info.duration_seconds,
             indices=indices,
         )

@@ -5,6 +5,7 @@ Letters: T frames.
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -58,12 +59,15 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     Raises:
         InputError: Pillow knows no format for the name, or the folder is missing.
     """
+    if not path.suffix:
+        raise InputError(f"{path} does not name a kind of picture.", fix="name a .png or .jpg file.")
     temporary = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         picture.save(temporary)
         temporary.replace(path)
     except (ValueError, OSError) as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise InputError(f"{path} cannot be written: {error}.", fix="name a .png or .jpg file in a folder.") from error
 
 

@@ -41,6 +41,7 @@ def open_container(path: Path) -> InputContainer:
         # The prefix keeps FFmpeg from reading a name such as concat:a|b as anything but a name.
         return av.open(f"file:{path}", options=_OPEN_OPTIONS, metadata_errors="replace")
     except av.FFmpegError as error:
+        refuse_lack_of_memory(error)
         cut = _cut_mp4(path)
         if cut is not None:
             raise VideoError(
@@ -139,6 +140,16 @@ def is_picture_packet(packet: Packet[Any]) -> bool:
 def packet_timestamp(packet: Packet[Any]) -> int | None:
     """Presentation time of a packet; AVI stores none for streams without reordering, where decode order serves."""
     return packet.dts if packet.pts is None else packet.pts
+
+
+def refuse_lack_of_memory(error: av.FFmpegError) -> None:
+    """Keep what is no fault of the file from being taken for one.
+
+    Raises:
+        MemoryError: FFmpeg got no memory.
+    """
+    if isinstance(error, MemoryError):
+        raise error
 
 
 def _cut_mp4(path: Path) -> tuple[int, int] | None:

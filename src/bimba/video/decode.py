@@ -111,8 +111,10 @@ def _decoded(info: VideoInfo, indices: Sequence[int], backend: str) -> Generator
     """Frames with strictly ascending numbers."""
     if info.kind == "folder":
         return folder.read_pictures(info, indices)
-    if info.packets is None:
+    if info.kind != "video":
         return images.read_animation(info, indices)
+    if info.packets is None:
+        raise ValueError(f"{info.path} was probed in isolation; its frames come from the Video that probed it")
     if backend == "torchcodec":
         from bimba.video.torchcodec_backend import read_frames
 

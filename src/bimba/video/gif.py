@@ -9,7 +9,7 @@ _DESCRIPTOR_BYTES = 9  # of an image, whose last byte holds the flags of its own
 
 
 def is_cut(path: Path) -> bool:
-    """Whether a gif ends before its trailer. What stands where no block can begin is left to the decoder."""
+    """Whether a gif ends within a block. Some are whole but for their trailer, which shows nothing."""
     with path.open("rb") as file:
         header = file.read(_HEADER_BYTES)
         if len(header) < _HEADER_BYTES:
@@ -22,7 +22,9 @@ def is_cut(path: Path) -> bool:
             file.seek(1, 1)  # the size of a code, or what the extension is for
             while (size := file.read(1)) not in (b"", b"\x00"):
                 file.seek(size[0], 1)
-        return kind == b""
+            if not size:
+                return True
+        return False
 
 
 def _skip_table(file: BinaryIO, flags: int) -> None:

@@ -15,12 +15,13 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, get_args
 
 import numpy as np
 
 from bimba.errors import BimbaError, InputError, VideoError
-from bimba.video.info import FileStamp, RGBFrame, VideoInfo
+from bimba.video.container import MAX_PIXELS
+from bimba.video.info import FileStamp, Kind, RGBFrame, VideoInfo
 from bimba.video.messages import Message, read_message, write_message
 
 logger = logging.getLogger(__name__)
@@ -124,9 +125,12 @@ class Worker:
             fields: dict[str, Any] = header["info"]
             fields["stamp"] = None if fields["stamp"] is None else FileStamp(*fields["stamp"])
             fields["pictures"] = tuple(Path(picture) for picture in fields["pictures"])
-            return VideoInfo(path=self._path, frame_seconds=np.frombuffer(seconds), **fields)
+            frame_seconds = np.frombuffer(seconds)
+            if _is_plausible(fields, len(frame_seconds)) and np.isfinite(frame_seconds).all():
+                return VideoInfo(path=self._path, frame_seconds=frame_seconds, **fields)
         except (KeyError, TypeError, ValueError) as error:
             raise self._lost() from error
+        raise self._lost()
 
     def _read_frame(self, patience: "_Patience") -> RGBFrame:
         _, content = self._next("frame", patience)
@@ -189,6 +193,12 @@ class Worker:
         except subprocess.TimeoutExpired:
             how = "killed, because it sent what is no message"
         self.close()
+        if self._process.returncode > 0:
+            return IsolationError(
+                f"the process that was to decode {self._path} failed ({how}).",
+                fix=f"see whether it can start: {sys.executable} -P -m bimba.video.worker < /dev/null prints nothing.",
+                reason="crash",
+            )
         return IsolationError(
             f"{self._path} ended the process that decoded it ({how}).",
             fix="the file is damaged or hostile; re-encode it where it plays: ffmpeg -i in.mp4 -c:v libx264 out.mp4.",
@@ -220,6 +230,22 @@ class _Patience:
         finally:
             timer.cancel()
             self._left = max(self._left - (time.monotonic() - start), 0.0)
+
+
+def _is_plausible(fields: dict[str, Any], num_times: int) -> bool:
+    """Whether a worker tells what it may tell; one that a file has taken over may send anything."""
+    sizes = [fields[name] for name in ("width", "height", "num_frames")]
+    rates = [fields[name] for name in ("average_fps", "pixel_aspect", "start_seconds")]
+    return (
+        all(type(size) is int and size > 0 for size in sizes)
+        and sizes[0] * sizes[1] <= MAX_PIXELS
+        and all(type(rate) in (int, float) and 0 <= rate < float("inf") for rate in rates)
+        and all(rates[:2])
+        and type(fields["is_timed"]) is bool
+        and type(fields["codec"]) is str
+        and fields["kind"] in get_args(Kind)
+        and num_times == sizes[2]
+    )
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:

@@ -26,6 +26,6 @@ def read_message(pipe: IO[bytes]) -> Message | None:
         header = json.loads(line)
         num_bytes = header["num_bytes"]
         content = pipe.read(num_bytes) if 0 <= num_bytes <= _LONGEST_CONTENT else b""
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return (header, content) if len(content) == num_bytes else None

@@ -19,7 +19,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from bimba.errors import VideoError
-from bimba.video.container import is_picture_packet, packet_timestamp, read_packets
+from bimba.video.container import is_picture_packet, packet_timestamp, read_packets, refuse_lack_of_memory
 from bimba.video.info import PacketTable
 
 logger = logging.getLogger(__name__)
@@ -84,6 +84,7 @@ def scan_packets(container: InputContainer, stream: VideoStream) -> PacketScan:
             if packet.stream_index == stream.index and is_picture_packet(packet):
                 _note_packet(scan, packet, stream)
     except av.FFmpegError as error:
+        refuse_lack_of_memory(error)
         scan.failure = error.strerror
     return scan
 

@@ -19,8 +19,8 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from bimba.errors import VideoError
-from bimba.video import folder, gif, images
-from bimba.video.container import MAX_PIXELS, choose_stream, open_container
+from bimba.video import folder, gif, images, matroska
+from bimba.video.container import MAX_PIXELS, choose_stream, open_container, refuse_lack_of_memory
 from bimba.video.info import FileStamp, VideoInfo
 from bimba.video.packets import (
     PacketScan,
@@ -72,9 +72,16 @@ def _probe_video(path: Path, number: int | None, allow_truncated: bool) -> Video
         if container.format.name == "gif" and gif.is_cut(path):
             scan.mark_last_cut()
         missing = what_is_missing(container, stream, scan)
+        if missing is None and container.format.name == "matroska,webm":
+            missing = _missing_bytes(path)
         _accept(missing, scan, path, allow_truncated)
         info = _video_info(container, stream, scan, path)
     return _without_cut_tail(info) if allow_truncated else info
+
+
+def _missing_bytes(path: Path) -> str | None:
+    promised, there = matroska.promised_bytes(path), path.stat().st_size
+    return None if promised is None or promised <= there else f"ends after {there:,} of {promised:,} bytes"
 
 
 def _accept(missing: str | None, scan: PacketScan, path: Path, allow_truncated: bool) -> None:
@@ -165,6 +172,7 @@ def _first_picture(stream: VideoStream, first_key: Packet[Stream] | None, path: 
     try:
         frames = [] if first_key is None else [*stream.codec_context.decode(first_key), *stream.codec_context.decode()]
     except av.FFmpegError as error:
+        refuse_lack_of_memory(error)
         # Damage is the decoder's to report, when the damaged frame is one of those wanted.
         logger.warning("%s: the first picture cannot be decoded: %s", path, error.strerror)
         frames = []

@@ -1,4 +1,4 @@
-"""A probed video file in, its wanted pictures out: the fewest packets decoded, none wrong, none missing in silence.
+"""A probed video file in, its wanted pictures out: the fewest packets decoded, none mistaken, none missing in silence.
 
 Only the packets between the nearest keyframe and the wanted frame are decoded, and of those between only the ones that
 others refer to. Pictures are told apart by presentation time.
@@ -20,7 +20,14 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from bimba.errors import VideoError
-from bimba.video.container import MAX_PIXELS, is_picture_packet, open_container, packet_timestamp, read_packets
+from bimba.video.container import (
+    MAX_PIXELS,
+    is_picture_packet,
+    open_container,
+    packet_timestamp,
+    read_packets,
+    refuse_lack_of_memory,
+)
 from bimba.video.info import PacketTable, RGBFrame, VideoInfo
 from bimba.video.packets import contradictory_times
 from bimba.video.rgb import RGBConverter
@@ -30,7 +37,8 @@ logger = logging.getLogger(__name__)
 # How far back a frame is tried from, when its own keyframe is not enough: about twenty seconds.
 _MAX_PACKETS_BACK = 600
 # Codecs whose decoders leave out pictures that no other refers to; their containers store true presentation times.
-_CAN_SKIP = frozenset({"h264", "hevc", "mpeg2video"})
+# HEVC is not among them: what nothing of its own temporal layer refers to may be needed by a higher layer.
+_CAN_SKIP = frozenset({"h264", "mpeg2video"})
 
 
 @dataclass
@@ -106,6 +114,7 @@ def _converted(convert: RGBConverter, picture: VideoFrame, info: VideoInfo, prog
     try:
         return convert(picture)
     except av.FFmpegError as error:
+        refuse_lack_of_memory(error)
         raise VideoError(
             f"{info.path} gave {progress}: the next one ({picture.format.name}, {picture.width} x {picture.height}) "
             f"names colours that cannot be converted to RGB: {error.strerror}.",
@@ -162,9 +171,8 @@ def _decode_run(reader: _Reader, run: Run, num_done: int, num_wanted: int) -> It
     start = run.start
     while waiting:
         first = waiting[0]
-        for attempt, place in enumerate(_starts_back_from(packets, start)):
-            # What nothing refers to is left out, unless that turned out not to be enough.
-            wanted = packets.frame_timestamps[list(waiting)].tolist() if attempt == 0 else ()
+        needed = packets.frame_timestamps[list(waiting)].tolist()
+        for place, wanted in _attempts(reader, start, needed):
             for picture in reader.sound_pictures(place, run.last, wanted):
                 if waiting and picture.pts == packets.frame_timestamps[waiting[0]]:
                     waiting.popleft()
@@ -178,6 +186,14 @@ def _decode_run(reader: _Reader, run: Run, num_done: int, num_wanted: int) -> It
             index = waiting[0]
             position = int(packets.frame_positions[index])
             start = _keyframe_before(packets, position, int(packets.frame_timestamps[index]))
+
+
+def _attempts(reader: _Reader, start: int, needed: Collection[int]) -> Iterator[tuple[int, Collection[int]]]:
+    """Where to start, and which pictures to decode (all, if none are named), until a frame comes: cheapest first."""
+    if reader.can_skip:
+        yield start, needed
+    for place in _starts_back_from(reader.packets, start):
+        yield place, ()
 
 
 class _Reader:
@@ -215,6 +231,11 @@ class _Reader:
         self._stream.thread_type = self._threads
         self._is_fresh = True
 
+    @property
+    def can_skip(self) -> bool:
+        """Whether the decoder can leave out pictures to which no other refers."""
+        return self._stream.codec_context.name in _CAN_SKIP
+
     def close(self) -> None:
         """Release the file and the decoder's threads."""
         self._container.close()
@@ -249,7 +270,7 @@ class _Reader:
 
     def _pictures(self, start: int, last: int, wanted: Collection[int]) -> Iterator[VideoFrame]:
         decoder = self._stream.codec_context
-        can_skip = bool(wanted) and decoder.name in _CAN_SKIP
+        can_skip = bool(wanted) and self.can_skip
         shown_from = int(self.packets.timestamps[start])
         self.num_damaged = 0
         try:
@@ -260,6 +281,7 @@ class _Reader:
                 if position == last:
                     break
         except av.FFmpegError as error:  # the file cannot be read further
+            refuse_lack_of_memory(error)
             logger.debug("%s: %s", self.info.path, error)
             self.num_damaged += 1
         # The decoder holds pictures back for reordering and for its threads; nothing after `last` is needed for them.
@@ -273,6 +295,7 @@ class _Reader:
         try:
             pictures = self._stream.codec_context.decode(packet)
         except av.FFmpegError as error:
+            refuse_lack_of_memory(error)
             logger.debug("%s: %s", self.info.path, error)
             self.num_damaged += 1
             return

@@ -12,7 +12,7 @@ _HDR = {ColorTrc.SMPTE2084.value, ColorTrc.ARIB_STD_B67.value}  # PQ and HLG
 _TO_SDR = "out_transfer=bt709:out_primaries=bt709"
 _EIGHT_BITS = 8
 # What a filter graph is made for; a picture that differs in one of them needs another.
-_GraphKey = tuple[str, int, int, int, int, int, int]
+_GraphKey = tuple[str, int, int, int, int, int, int, int]
 
 
 def quarter_turns(rotation_degrees: int) -> int:
@@ -49,10 +49,8 @@ class RGBConverter:
         return np.ascontiguousarray(np.rot90(np.asarray(array, dtype=np.uint8), turns))
 
     def _filtered(self, picture: VideoFrame, width: int, height: int) -> RGBFrame:
-        key = (
-            picture.format.name, picture.width, picture.height, int(picture.colorspace), int(picture.color_range),
-            width, height,
-        )  # fmt: skip
+        colours = (int(picture.colorspace), int(picture.color_range), int(picture.color_trc))
+        key = (picture.format.name, picture.width, picture.height, *colours, width, height)
         if self._graph is None or key != self._graph_key:
             self._graph, self._graph_key = _graph(picture, width, height), key
         self._graph.push(picture)

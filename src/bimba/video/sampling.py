@@ -6,7 +6,7 @@ of frames the file has, T the number of frames chosen.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -28,10 +28,12 @@ class FrameChoice:
     Attributes:
         indices: T frame numbers, ascending, none twice.
         printed_seconds: T times as the public code prints them in the prompt's time sentence.
+        at_fixed_rate: whether so many frames a second were taken, and not fallen back from.
     """
 
     indices: tuple[int, ...]
     printed_seconds: tuple[float, ...]
+    at_fixed_rate: bool = False
 
 
 def uniform_indices(num_available: int, num_frames: int) -> list[int]:
@@ -119,7 +121,7 @@ def choose_frames(
     if sampling == "fps":
         indices = every_nth(num_available, average_fps, fps)
         if len(indices) <= num_frames:
-            return _timed(indices, frame_step(average_fps, fps))
+            return replace(_timed(indices, frame_step(average_fps, fps)), at_fixed_rate=True)
     return _timed(uniform_indices(num_available, num_frames), average_fps)
 
 

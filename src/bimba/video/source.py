@@ -163,7 +163,7 @@ class Video:
         if isinstance(self.source, str | Path):
             path = Path(self.source)
             if str(self.source) == STDIN:
-                if sys.stdin.isatty():
+                if sys.stdin is None or sys.stdin.isatty():
                     raise InputError(
                         "- stands for a video that comes through a pipe, but none does.",
                         fix='pass one: bimba ask - "What happens?" < talk.mp4',
@@ -185,6 +185,9 @@ class Video:
         try:
             with path.open("wb") as copy:
                 shutil.copyfileobj(pipe, copy, 2**20)
+        except (TypeError, UnicodeDecodeError) as error:  # a file that was opened as text
+            self._remove_copy()
+            raise InputError("the file object gives text.", fix='open it with "rb".') from error
         except OSError as error:
             self._remove_copy()
             raise VideoError(

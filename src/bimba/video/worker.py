@@ -3,10 +3,12 @@
 Run by `isolation` as a process of its own. It limits itself before it touches the file.
 """
 
+import importlib
 import logging
 import os
 import sys
 from dataclasses import fields
+from types import ModuleType
 from typing import IO, Any
 
 import numpy as np
@@ -42,7 +44,9 @@ def main() -> None:
     if first is None:
         return
     request, _ = first
-    _limit(**request["limits"])
+    seconds, memory_bytes = request["limits"]["seconds"], request["limits"]["memory_bytes"]
+    _limit_memory(memory_bytes)
+    _renew_time(seconds)
     logger = logging.getLogger("bimba")
     logger.addHandler(_Forward(replies))
     logger.setLevel(logging.INFO)
@@ -61,6 +65,7 @@ def _serve(request: dict[str, Any], requests: IO[bytes], replies: IO[bytes]) -> 
     info = probe(request["path"], **request["options"])
     write_message(replies, {"info": _as_json(info)}, info.frame_seconds.tobytes())
     while (message := read_message(requests)) is not None:
+        _renew_time(request["limits"]["seconds"])
         for frame in iter_frames(info, message[0]["frames"], backend=request["backend"]):
             write_message(replies, {"frame": frame.shape}, np.ascontiguousarray(frame).data.cast("B"))
         write_message(replies, {"done": True})  # what is checked behind the last frame has been checked
@@ -71,21 +76,40 @@ def _as_json(info: VideoInfo) -> dict[str, Any]:
     return values | {"pictures": [str(picture) for picture in info.pictures]}
 
 
-def _limit(seconds: float, memory_bytes: int) -> None:
-    """Ask the system to end this process when it takes too much; the other side ends it by the clock anyway."""
+def _resource() -> ModuleType | None:
+    """Python's module for limits, which Windows lacks."""
     try:
-        import resource
-    except ImportError:  # not on Windows
+        return importlib.import_module("resource")
+    except ImportError:
+        return None
+
+
+def _limit_memory(memory_bytes: int) -> None:
+    """Ask the system to give this process no more memory, and to keep no picture of it when it crashes."""
+    resource = _resource()
+    if resource is None:
         return
-    # Should the other side die while this one is caught in a loop, nobody else would end it.
-    cpu_seconds = int(seconds * (os.cpu_count() or 1)) + 1
-    wanted = {resource.RLIMIT_CPU: cpu_seconds, resource.RLIMIT_CORE: 0}
+    wanted = {resource.RLIMIT_CORE: 0}
     if sys.platform == "linux":
         wanted[resource.RLIMIT_AS] = memory_bytes
     for kind, limit in wanted.items():
         _, most = resource.getrlimit(kind)
         value = limit if most == resource.RLIM_INFINITY else min(limit, most)
         resource.setrlimit(kind, (value, value))
+
+
+def _renew_time(seconds: float) -> None:
+    """Ask the system to end this process when it computes far longer than a request may take.
+
+    The other side ends it by the clock anyway. Should that die while this one is caught in a loop, nobody else would.
+    """
+    resource = _resource()
+    if resource is None:
+        return
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    allowed = int(usage.ru_utime + usage.ru_stime + seconds * (os.cpu_count() or 1)) + 1
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (allowed if most == resource.RLIM_INFINITY else min(allowed, most), most))
 
 
 if __name__ == "__main__":
