@@ -142,8 +142,20 @@ def test_hub_ids_are_fetched_for_the_adapter_and_the_base_it_names(
     adapter = shutil.copytree(golden / "tiny_lora", tmp_path / "cache" / "adapter")
     edit_json(adapter / "adapter_config.json", base_model_name_or_path="lmms-lab/LLaVA-Video-7B-Qwen2")
     hub = {"mmiemon/BIMBA-LLaVA-Qwen2-7B": adapter, "lmms-lab/LLaVA-Video-7B-Qwen2": golden / "tiny_base"}
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name: str(hub[name]))
-    assert find_source("mmiemon/BIMBA-LLaVA-Qwen2-7B") == Source("released", golden / "tiny_base", adapter)
+    asked: list[list[str] | None] = []
+
+    def fetch(name: str, *, allow_patterns: list[str] | None) -> str:
+        asked.append(allow_patterns)
+        return str(hub[name])
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    expected = Source("released", golden / "tiny_base", adapter)
+    assert find_source("mmiemon/BIMBA-LLaVA-Qwen2-7B") == expected
+    assert asked == [None, None]
+    assert find_source("mmiemon/BIMBA-LLaVA-Qwen2-7B", weights=False) == expected
+    for patterns in asked[2:]:
+        assert patterns is not None
+        assert not any("safetensors" in pattern or "bin" in pattern for pattern in patterns)
 
 
 def test_file_instead_of_a_folder_is_refused(pair: Path) -> None:

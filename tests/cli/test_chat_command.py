@@ -159,13 +159,32 @@ def test_answers_alone_go_to_stdout(video: Path, model: Path, tmp_path: Path) ->
 
 
 def test_bad_commands_are_told_and_lose_nothing(video: Path, model: Path, tmp_path: Path) -> None:
-    lines = "What?\n/save\n/save nowhere/x.md\n/frames picture.xyz\n/save ok.json\n"
+    long_name = "x" * 300
+    lines = "What?\n/save\n/save nowhere/x.md\n/frames picture.xyz\n/frames sheet\n/frames .\n"
+    lines += f"/save ~nosuchuser/x.md\n/save {long_name}\n/save ok.json\n"
     done = sent(lines, *words(video, model), cwd=tmp_path)
     assert done.returncode == 0
-    for problem in ("/save needs the name", "nowhere/x.md cannot be written", "picture.xyz cannot be written"):
+    assert "Traceback" not in done.stderr
+    for problem in (
+        "/save needs the name", "nowhere/x.md cannot be written", "picture.xyz cannot be written",
+        "sheet does not name a kind of picture", ". exists already", "~nosuchuser/x.md cannot be written",
+        f"{long_name} cannot be written",
+    ):  # fmt: skip
         assert f"error: {problem}" in done.stderr
     assert len(json.loads((tmp_path / "ok.json").read_text())["turns"]) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["ok.json"], "no half-written file is left"
+
+
+def test_a_part_is_told_as_a_part(video: Path, model: Path, tmp_path: Path) -> None:
+    done = sent("", *words(video, model, "--start", "1", "--end", "0:03"), cwd=tmp_path)
+    assert "4 frames from 0:01.0 to 0:02.9" in done.stderr
+
+
+def test_a_chat_without_an_input_ends(video: Path, model: Path, tmp_path: Path) -> None:
+    command = " ".join(map(str, (BIMBA, *words(video, model)))) + " <&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "Traceback" not in done.stderr
 
 
 def test_a_video_cannot_come_where_questions_come_from(model: Path, tmp_path: Path) -> None:

@@ -106,6 +106,11 @@ def test_parts_images_and_folders_are_planned(video: Path, model: Path, tmp_path
         assert RUN.invoke(app, ["plan", str(path), "--model", str(model)]).exit_code == 0
 
 
+def test_times_that_lie_close_are_told_apart(video: Path, model: Path) -> None:
+    result = RUN.invoke(app, ["plan", str(video), "--model", str(model), "--frames", "40"])
+    assert "at 0:00.00, 0:00.10, 0:00.20, ..., 0:03.90" in result.stdout
+
+
 def test_too_few_frames_for_the_pooling_are_refused(video: Path, model: Path) -> None:
     result = RUN.invoke(app, ["plan", str(video), "--model", str(model), "--frames", "2", "--temporal-pooling", "4"])
     assert result.exit_code == 1

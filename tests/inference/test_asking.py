@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from bimba import Video
 from bimba.errors import BimbaError, InputError, VideoError
 from bimba.inference import Answer, VideoQA
 from bimba.inference.generation import generation_settings
@@ -336,3 +337,18 @@ def test_fewer_frames_than_temporal_pooling_are_refused(video: Path) -> None:
     qa.processor.temporal_pooling = 4
     with pytest.raises(BimbaError, match="2 frames are fewer than the 4"):
         qa.ask(video, "What?", num_frames=2)
+
+
+def test_true_times_are_told_where_the_learned_ones_are_far_off(tiny: VideoQA, tmp_path: Path) -> None:
+    """One frame a second is asked for; the public code's times hold for videos of a constant rate above that only."""
+    for number in range(6):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    slides = Video(tmp_path, image_fps=0.25)
+    prompt = tiny.processor.tokenizer.decode(tiny.prepare(slides, "What?", sampling="fps")["input_ids"][0])
+    assert "lasts for 24.00 seconds" in prompt
+    assert "0.00s,4.00s,8.00s,12.00s,16.00s,20.00s" in prompt
+
+
+def test_a_file_object_of_text_is_refused(tiny: VideoQA, video: Path) -> None:
+    with video.open("r", encoding="utf-8") as text, pytest.raises(InputError, match='open it with "rb"'):
+        tiny.ask(text, "What?")  # type: ignore[arg-type]
