@@ -6,6 +6,7 @@ decord and OpenCV are installed with the extra `bench`; what is not there is lef
 import importlib
 import importlib.util
 import logging
+import os
 import re
 import statistics
 import sys
@@ -162,6 +163,8 @@ def _read_ours(path: Path, wanted: list[int]) -> Frames:
 
 
 def _read_decord(path: Path, wanted: list[int]) -> Frames:
+    # On a busy machine decord gives up on the last frames; it may try longer.
+    os.environ.setdefault("DECORD_EOF_RETRY_MAX", "1000000")
     decord = importlib.import_module("decord")
     return np.asarray(decord.VideoReader(str(path)).get_batch(wanted).asnumpy(), dtype=np.uint8)
 
