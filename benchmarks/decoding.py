@@ -113,7 +113,7 @@ def _findings(path: Path, wanted: list[int], readers: Readers) -> list[str]:
 
 def _read_and_count(path: Path, wanted: list[int]) -> tuple[Frames, Work]:
     """Our frames, and what the reader logs of its work."""
-    logger, messages = logging.getLogger("bimba.video.reader"), _Messages()
+    logger, messages = logging.getLogger("bimba.video.decoders.pyav"), _Messages()
     level = logger.level
     logger.addHandler(messages)
     logger.setLevel(logging.DEBUG)

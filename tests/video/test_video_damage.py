@@ -25,9 +25,9 @@ from video_files import (
 )
 
 from bimba.errors import VideoError
+from bimba.video.containers.packets import PacketScan, scan_packets
 from bimba.video.decode import decode_frames, iter_frames
 from bimba.video.info import VideoInfo
-from bimba.video.packets import PacketScan, scan_packets
 from bimba.video.probe import probe
 
 EVERY_TENTH_IS_KEY = {"g": "10", "bf": "0", "sc_threshold": "0"}

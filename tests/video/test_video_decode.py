@@ -19,9 +19,9 @@ from video_files import Frame, cut, drawn_frame, sequential_frames, shared_file,
 
 from bimba.errors import VideoError
 from bimba.video.decode import decode_frames, iter_frames
+from bimba.video.decoders.pyav import plan_runs
 from bimba.video.info import FileStamp, PacketTable, VideoInfo
 from bimba.video.probe import probe
-from bimba.video.reader import plan_runs
 
 
 def digest(*frames: Frame) -> str:
@@ -243,7 +243,7 @@ def test_neighbouring_groups_are_decoded_without_a_seek(tmp_path: Path, caplog: 
 def decoded_and_seeks(info: VideoInfo, indices: Sequence[int], caplog: pytest.LogCaptureFixture) -> tuple[int, int]:
     """Decode, and read from the decoder's own report how many pictures and seeks that took."""
     caplog.clear()
-    with caplog.at_level(logging.DEBUG, logger="bimba.video.reader"):
+    with caplog.at_level(logging.DEBUG, logger="bimba.video.decoders.pyav"):
         assert sum(1 for _ in iter_frames(info, indices)) == len(indices)
     report = caplog.records[-1].args
     assert isinstance(report, tuple)

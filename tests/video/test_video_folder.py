@@ -13,7 +13,7 @@ from video_files import assert_all_frames_right, cut, drawn_frame, write_video
 
 from bimba.errors import InputError, VideoError
 from bimba.video.decode import decode_frames, iter_frames
-from bimba.video.folder import _natural
+from bimba.video.pictures.folder import _natural
 from bimba.video.probe import probe
 from bimba.video.source import Video
 

@@ -18,7 +18,7 @@ from video_files import Frame, drawn_frame, write_video
 
 from bimba.errors import InputError, VideoError
 from bimba.video.isolation import IsolationError, Limits
-from bimba.video.messages import read_message, write_message
+from bimba.video.isolation.messages import read_message, write_message
 from bimba.video.source import Video
 
 # A stand-in for the worker finds the request that the real one gets on its standard input, and may answer it.
@@ -361,7 +361,7 @@ def test_frames_are_taken_one_by_one(tmp_path: Path) -> None:
 
 def start_worker(path: Path, **options: Any) -> "subprocess.Popen[bytes]":
     """A worker without the side that watches over it, which has its first request."""
-    command = [sys.executable, "-P", "-m", "bimba.video.worker"]
+    command = [sys.executable, "-P", "-m", "bimba.video.isolation.worker"]
     worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     limits = {"seconds": 60, "memory_bytes": 2**32}
     assert worker.stdin is not None
@@ -394,5 +394,5 @@ def test_a_worker_ends_after_an_error(tmp_path: Path) -> None:
 
 
 def test_a_worker_without_a_request_ends(tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-m", "bimba.video.worker"]
+    command = [sys.executable, "-P", "-m", "bimba.video.isolation.worker"]
     assert subprocess.run(command, stdin=subprocess.DEVNULL, check=True, cwd=tmp_path).returncode == 0

@@ -8,20 +8,20 @@ import pytest
 from video_files import sequential_frames, write_video
 
 from bimba.errors import VideoError
-from bimba.video import reader, worker
-from bimba.video.container import refuse_lack_of_memory
+from bimba.video.containers.opening import refuse_lack_of_memory
 from bimba.video.decode import decode_frames
-from bimba.video.isolation import IsolationError, Limits
-from bimba.video.messages import read_message
+from bimba.video.decoders import pyav
+from bimba.video.decoders.rgb import RGBConverter
+from bimba.video.isolation import IsolationError, Limits, worker
+from bimba.video.isolation.messages import read_message
 from bimba.video.probe import probe
-from bimba.video.rgb import RGBConverter
 from bimba.video.source import Video
 
 
 def test_pictures_that_nothing_refers_to_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write_video(tmp_path / "b.mp4", options={"bf": "3", "g": "60", "sc_threshold": "0"}, num_frames=60)
     info = probe(path)
-    with caplog.at_level("DEBUG", logger="bimba.video.reader"):
+    with caplog.at_level("DEBUG", logger="bimba.video.decoders.pyav"):
         [frame] = decode_frames(info, [59])
     np.testing.assert_array_equal(frame, sequential_frames(path)[59])
     arguments = caplog.records[-1].args
@@ -36,7 +36,7 @@ def test_pictures_that_nothing_refers_to_are_left_out(tmp_path: Path, caplog: py
 def test_if_too_much_is_left_out_all_is_decoded_after_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_video(tmp_path / "b.mp4", options={"bf": "3", "g": "20"}, num_frames=40)
     info, expected = probe(path), sequential_frames(path)
-    monkeypatch.setattr(reader._Reader, "_skipped", staticmethod(lambda *_: "NONKEY"))
+    monkeypatch.setattr(pyav._Reader, "_skipped", staticmethod(lambda *_: "NONKEY"))
     for index in (5, 19, 33):
         np.testing.assert_array_equal(decode_frames(info, [index])[0], expected[index])
 

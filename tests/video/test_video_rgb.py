@@ -11,8 +11,8 @@ from av.filter import Graph
 from video_files import Frame, assert_all_frames_right, converted_frames, decoder_frames, sequential_frames
 
 from bimba.video.decode import decode_frames, iter_frames
+from bimba.video.decoders.rgb import RGBConverter, quarter_turns
 from bimba.video.probe import probe
-from bimba.video.rgb import RGBConverter, quarter_turns
 
 Array = npt.NDArray[np.float64]
 
@@ -174,7 +174,7 @@ def test_one_conversion_serves_all_pictures_of_a_file(tmp_path: Path, monkeypatc
         made.append(Graph())
         return made[-1]
 
-    monkeypatch.setattr("bimba.video.rgb.Graph", noted)
+    monkeypatch.setattr("bimba.video.decoders.rgb.Graph", noted)
     written = [smooth_picture(number) / 255 for number in range(4)]
     decode_frames(probe(write_colours(tmp_path / "deep.mkv", written, bits=10)), range(4))
     assert len(made) == 1

@@ -13,9 +13,9 @@ import pytest
 from av.stream import Disposition
 
 from bimba.video.decode import decode_frames, iter_frames
+from bimba.video.decoders.rgb import RGBConverter
 from bimba.video.info import VideoInfo
 from bimba.video.probe import probe
-from bimba.video.rgb import RGBConverter
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 

@@ -12,8 +12,9 @@ from typing import Literal, get_args
 import numpy as np
 
 from bimba.errors import InputError
-from bimba.video import folder, images, reader
+from bimba.video.decoders import pyav
 from bimba.video.info import RGBFrame, VideoInfo
+from bimba.video.pictures import folder, images
 
 Backend = Literal["pyav", "torchcodec"]
 """What decodes videos: PyAV, which brings FFmpeg along, or torchcodec (extra `torchcodec`), which uses the system's."""
@@ -116,7 +117,7 @@ def _decoded(info: VideoInfo, indices: Sequence[int], backend: str) -> Generator
     if info.packets is None:
         raise ValueError(f"{info.path} was probed in isolation; its frames come from the Video that probed it")
     if backend == "torchcodec":
-        from bimba.video.torchcodec_backend import read_frames
+        from bimba.video.decoders.torchcodec import read_frames
 
         return read_frames(info, info.packets, indices)
-    return reader.read_frames(info, info.packets, indices)
+    return pyav.read_frames(info, info.packets, indices)

@@ -19,10 +19,9 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from bimba.errors import VideoError
-from bimba.video import folder, gif, images, matroska
-from bimba.video.container import MAX_PIXELS, choose_stream, open_container, refuse_lack_of_memory
-from bimba.video.info import FileStamp, VideoInfo
-from bimba.video.packets import (
+from bimba.video.containers import gif, matroska
+from bimba.video.containers.opening import MAX_PIXELS, choose_stream, open_container, refuse_lack_of_memory
+from bimba.video.containers.packets import (
     PacketScan,
     frame_seconds,
     packet_table,
@@ -30,8 +29,10 @@ from bimba.video.packets import (
     start_seconds,
     what_is_missing,
 )
-from bimba.video.reader import last_decodable_frame
-from bimba.video.rgb import quarter_turns
+from bimba.video.decoders.pyav import last_decodable_frame
+from bimba.video.decoders.rgb import quarter_turns
+from bimba.video.info import FileStamp, VideoInfo
+from bimba.video.pictures import folder, images
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import numpy as np
 from bimba.errors import BimbaError
 from bimba.video.decode import iter_frames
 from bimba.video.info import VideoInfo
-from bimba.video.messages import read_message, write_message
+from bimba.video.isolation.messages import read_message, write_message
 from bimba.video.probe import probe
 
 # Kept by the other side, which needs them not, or sent as bytes.

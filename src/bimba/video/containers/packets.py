@@ -19,7 +19,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from bimba.errors import VideoError
-from bimba.video.container import is_picture_packet, packet_timestamp, read_packets, refuse_lack_of_memory
+from bimba.video.containers.opening import is_picture_packet, packet_timestamp, read_packets, refuse_lack_of_memory
 from bimba.video.info import PacketTable
 
 logger = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from bimba.errors import InputError, VideoError
-from bimba.video.images import picture_size, read_picture, scaled
 from bimba.video.info import RGBFrame, VideoInfo
+from bimba.video.pictures.images import picture_size, read_picture, scaled
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from PIL import (  # imported, a plugin is among the readers in `Image.OPEN`
 )
 
 from bimba.errors import VideoError
-from bimba.video.container import check_size
+from bimba.video.containers.opening import check_size
 from bimba.video.info import RGBFrame, VideoInfo
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")

@@ -20,13 +20,14 @@ from typing import IO, Any, Literal, get_args
 import numpy as np
 
 from bimba.errors import BimbaError, InputError, VideoError
-from bimba.video.container import MAX_PIXELS
+from bimba.video.containers.opening import MAX_PIXELS
 from bimba.video.info import FileStamp, Kind, RGBFrame, VideoInfo
-from bimba.video.messages import Message, read_message, write_message
+from bimba.video.isolation.messages import Message, read_message, write_message
 
 logger = logging.getLogger(__name__)
 
 _GIBI = 2**30
+_WORKER = "bimba.video.isolation.worker"
 _LAST_MOMENT_SECONDS = 2.0
 
 
@@ -84,7 +85,7 @@ class Worker:
             logger.warning("the memory limit of isolated decoding is not kept on %s", sys.platform)
         self._process = subprocess.Popen(
             # -P: a file in the working folder must not stand in for a module.
-            [sys.executable, "-P", "-m", "bimba.video.worker"],
+            [sys.executable, "-P", "-m", _WORKER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -196,7 +197,7 @@ class Worker:
         if self._process.returncode > 0:
             return IsolationError(
                 f"the process that was to decode {self._path} failed ({how}).",
-                fix=f"see whether it can start: {sys.executable} -P -m bimba.video.worker < /dev/null prints nothing.",
+                fix=f"see whether this starts without a word: {sys.executable} -P -m {_WORKER} < /dev/null",
                 reason="crash",
             )
         return IsolationError(

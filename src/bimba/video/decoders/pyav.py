@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from bimba.errors import VideoError
-from bimba.video.container import (
+from bimba.video.containers.opening import (
     MAX_PIXELS,
     is_picture_packet,
     open_container,
@@ -28,9 +28,9 @@ from bimba.video.container import (
     read_packets,
     refuse_lack_of_memory,
 )
+from bimba.video.containers.packets import contradictory_times
+from bimba.video.decoders.rgb import RGBConverter
 from bimba.video.info import PacketTable, RGBFrame, VideoInfo
-from bimba.video.packets import contradictory_times
-from bimba.video.rgb import RGBConverter
 
 logger = logging.getLogger(__name__)
 

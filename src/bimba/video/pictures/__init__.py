@@ -1,0 +1,1 @@
+"""Pictures in, frames out: `images` for single files and animations, `folder` for many files."""
