@@ -27,7 +27,6 @@ from bimba.video.isolation.messages import Message, read_message, write_message
 logger = logging.getLogger(__name__)
 
 _GIBI = 2**30
-_WORKER = "bimba.video.isolation.worker"
 _LAST_MOMENT_SECONDS = 2.0
 
 
@@ -85,7 +84,7 @@ class Worker:
             logger.warning("the memory limit of isolated decoding is not kept on %s", sys.platform)
         self._process = subprocess.Popen(
             # -P: a file in the working folder must not stand in for a module.
-            [sys.executable, "-P", "-m", _WORKER],
+            [sys.executable, "-P", "-m", "bimba.video.isolation.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -197,7 +196,7 @@ class Worker:
         if self._process.returncode > 0:
             return IsolationError(
                 f"the process that was to decode {self._path} failed ({how}).",
-                fix=f"see whether this starts without a word: {sys.executable} -P -m {_WORKER} < /dev/null",
+                fix="see whether this starts without a word: python -P -m bimba.video.isolation.worker < /dev/null",
                 reason="crash",
             )
         return IsolationError(
