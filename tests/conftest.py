@@ -13,6 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from bimba.inference import VideoQA
 from bimba.models.bimba.tiny import tiny_model
+from bimba.needles import make_needles
 
 torch.set_num_threads(1)  # the tests run side by side
 transformers_logging.disable_progress_bar()
@@ -54,6 +55,23 @@ def pair(golden: Path, tmp_path: Path) -> Path:
 def tiny() -> VideoQA:
     """The tiny random model; tests do not change it."""
     return VideoQA(*tiny_model(seed=0))
+
+
+@pytest.fixture(scope="session")
+def model(tiny: VideoQA, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as a folder; tests that change it copy it first."""
+    place = tmp_path_factory.mktemp("tiny") / "model"
+    tiny.model.save_pretrained(place)
+    tiny.processor.save_pretrained(place)
+    return place
+
+
+@pytest.fixture(scope="session")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four seconds at ten frames a second, with one thing hidden."""
+    folder = tmp_path_factory.mktemp("video")
+    run = make_needles(folder, seconds=4.0, size="96x64", fps=10, needles=1, needle_seconds=1.0)
+    return folder / run.manifest.videos[0].file
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

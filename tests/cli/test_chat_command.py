@@ -11,25 +11,7 @@ import pexpect
 import pytest
 from PIL import Image
 
-from bimba.inference import VideoQA
-from bimba.needles import make_needles
-
 BIMBA = Path(sys.executable).with_name("bimba")
-
-
-@pytest.fixture(scope="module")
-def model(tiny: VideoQA, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("chat") / "model"
-    tiny.model.save_pretrained(place)
-    tiny.processor.save_pretrained(place)
-    return place
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("chat-video")
-    run = make_needles(folder, seconds=4.0, size="96x64", fps=10, needles=1, needle_seconds=1.0)
-    return folder / run.manifest.videos[0].file
 
 
 def words(video: Path, model: Path, *more: str) -> list[str]:

@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from bimba.cli import app
 from bimba.cli.units import at_time, in_bytes, in_count, in_seconds, in_words
 from bimba.inference import VideoQA
-from bimba.needles import make_needles
 
 RUN = CliRunner()
 
@@ -25,13 +24,6 @@ def model(tiny: VideoQA, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.processor.save_pretrained(place)
     (place / "model.safetensors").unlink()
     return place
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("plan-video")
-    run = make_needles(folder, seconds=4.0, size="96x64", fps=10, needles=1, needle_seconds=1.0)
-    return folder / run.manifest.videos[0].file
 
 
 def planned(*words: object) -> dict[str, object]:

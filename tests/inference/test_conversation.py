@@ -8,15 +8,7 @@ from bimba import Video
 from bimba.errors import InputError
 from bimba.inference import Chat, VideoQA
 from bimba.models.bimba.tiny import tiny_model
-from bimba.needles import make_needles
 from bimba.text.prompts import Message
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("chat")
-    run = make_needles(folder, seconds=4.0, size="96x64", fps=10, needles=1, needle_seconds=1.0)
-    return folder / run.manifest.videos[0].file
 
 
 def test_turns_are_answered_as_if_asked_anew(tiny: VideoQA, video: Path) -> None:

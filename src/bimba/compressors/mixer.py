@@ -49,7 +49,7 @@ class ScanDirection(nn.Module):
         They are exponents of exponentials: bfloat16 would move them by percents over a long sequence.
         """
         exact = self.A_log.data
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call] # untyped there
         if self.A_log.dtype in (torch.float16, torch.bfloat16):
             self.A_log.data = exact.to(self.A_log.device)
         return self

@@ -178,7 +178,7 @@ class Listener(TextStreamer):
         elif self.first_token_seconds is None:
             self.first_token_seconds = time.perf_counter() - self._start
         if self._on_text is not None:
-            super().put(value)  # type: ignore[no-untyped-call]
+            super().put(value)  # type: ignore[no-untyped-call] # untyped there
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         """Hand on a piece."""

@@ -129,7 +129,7 @@ class BimbaConfig(PreTrainedConfig):
             self.vision_feature_select_strategy = "default" if is_clip else "full"
         self.tie_word_embeddings = bool(self.text_config.to_dict().get("tie_word_embeddings", False))
         self._check()
-        super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
+        super().__post_init__(**kwargs)  # type: ignore[no-untyped-call] # untyped there
 
     def _check(self) -> None:
         """Refuse values that would only fail at the first video."""

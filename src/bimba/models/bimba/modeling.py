@@ -82,7 +82,7 @@ class BimbaPreTrainedModel(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         """Initial values of our own modules; the vision tower and the language model bring theirs."""
-        super()._init_weights(module)  # type: ignore[no-untyped-call]
+        super()._init_weights(module)  # type: ignore[no-untyped-call] # untyped there
         if isinstance(module, ScanDirection):
             module.initialise(uniform=init.uniform_, copy=init.copy_)
         elif isinstance(module, ZeroLinear):
@@ -106,7 +106,7 @@ class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
         self.separators = Separators(config.text_config.hidden_size, config.newline_position)
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
         self.gradient_checkpointing = False
-        self.post_init()  # type: ignore[no-untyped-call]
+        self.post_init()  # type: ignore[no-untyped-call] # untyped there
 
     def get_input_embeddings(self) -> nn.Module:
         """The language model's token embedding."""

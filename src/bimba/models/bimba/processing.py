@@ -83,7 +83,7 @@ class BimbaProcessor(ProcessorMixin):
         self.video_token_id: int = tokenizer.get_vocab()[VIDEO_TOKEN]
         if chat_template is None:
             chat_template = CHATML_TEMPLATE if prompt_style == "chatml" else tokenizer.chat_template
-        super().__init__(tokenizer, chat_template=chat_template)  # type: ignore[no-untyped-call]
+        super().__init__(tokenizer, chat_template=chat_template)  # type: ignore[no-untyped-call] # untyped there
 
     @classmethod
     def from_config(cls, config: BimbaConfig, tokenizer: PreTrainedTokenizerBase, **pixels: Any) -> "BimbaProcessor":

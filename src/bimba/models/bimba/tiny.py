@@ -61,7 +61,7 @@ def tiny_model(seed: int = 0) -> tuple[BimbaForConditionalGeneration, BimbaProce
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = BimbaForConditionalGeneration(config)
-        model.eval()  # type: ignore[no-untyped-call]
+        model.eval()  # type: ignore[no-untyped-call] # untyped there
         for name, parameter in model.named_parameters():
             if name.endswith("out_proj.weight") and name.startswith("compressor."):
                 torch.nn.init.normal_(parameter, std=0.02)  # a compressor that does something
