@@ -1,7 +1,7 @@
-"""The Mamba block of BIMBA: a joint sequence [B, L, D] in, mixed tokens at the positions asked for [B, Q, D] out.
+"""The Mamba block of BIMBA: a joint sequence [B, L, D] in, mixed tokens [B, L, D] out.
 
-Shapes: B batch, L sequence, Q positions asked for, D model width, E = expand * D inner width, N state, R = rank of dt,
-K taps of the convolution.
+Shapes: B batch, L sequence, D model width, E = expand * D inner width, N state, R = rank of dt, K taps of the
+convolution.
 """
 
 import math
@@ -82,24 +82,26 @@ class ScanDirection(nn.Module):
         copy(self.A_log, entries.log().expand_as(self.A_log))
         copy(self.D, torch.ones_like(self.D))
 
-    def forward(self, x: Tensor, z: Tensor, positions: Tensor | None) -> Tensor:
-        """Scan x [B, L, E] and return the gated outputs [B, Q, E] at `positions` (all of them if None)."""
-        mixed = causal_conv1d(x, self.conv_weight, self.conv_bias, reverse=self.reverse)
+    @property
+    def rates(self) -> Tensor:
+        """A [E, N], below zero: how fast each entry of the state fades."""
+        return -torch.exp(self.A_log.float())
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """Mix each place of x [B, L, E] with those before it (after it, in reverse)."""
+        return causal_conv1d(x, self.conv_weight, self.conv_bias, reverse=self.reverse)
+
+    def select(self, mixed: Tensor) -> tuple[Tensor, Tensor]:
+        """Step sizes dt [B, L, E], before their bias and softplus, and what enters the state B [B, L, N]."""
         low_rank_dt, B = self.step_proj(mixed).split([self.dt_rank, self.state_dim], dim=-1)
-        read = mixed if positions is None else mixed.index_select(1, positions)
-        y = selective_scan(
-            mixed,
-            self.dt_proj(low_rank_dt),
-            -torch.exp(self.A_log.float()),
-            B,
-            self.readout_proj(read),
-            self.D,
-            z,
-            self.dt_bias,
-            dt_softplus=True,
-            reverse=self.reverse,
-            positions=positions,
-        )
+        return self.dt_proj(low_rank_dt), B
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        """Scan x [B, L, E], gated by z [B, L, E] -> [B, L, E]."""
+        mixed = self.convolve(x)
+        dt, B = self.select(mixed)
+        C = self.readout_proj(mixed)
+        y = selective_scan(mixed, dt, self.rates, B, C, self.D, z, self.dt_bias, dt_softplus=True, reverse=self.reverse)
         return cast("Tensor", y)
 
 
@@ -136,11 +138,10 @@ class BidirectionalMixer(nn.Module):
         self.backward_scan = ScanDirection(*sizes, reverse=True) if bidirectional else None
         self.out_proj = ZeroLinear(self.inner_dim, dim, bias=False)
 
-    def forward(self, sequence: Tensor, positions: Tensor | None = None) -> Tensor:
-        """[B, L, D] -> [B, Q, D], the outputs at `positions` (int64 [Q], all L of them if None)."""
-        x = self.in_proj(sequence)
-        z = self.gate_proj(sequence if positions is None else sequence.index_select(1, positions))
-        y = self.forward_scan(x, z, positions)
+    def forward(self, sequence: Tensor) -> Tensor:
+        """[B, L, D] -> [B, L, D], every output; `bimba.compressors.one_pass` computes some of them for less."""
+        x, z = self.in_proj(sequence), self.gate_proj(sequence)
+        y = self.forward_scan(x, z)
         if self.backward_scan is not None:
-            y = y + self.backward_scan(x, z, positions)
+            y = y + self.backward_scan(x, z)
         return cast("Tensor", self.out_proj(y))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from bimba.compressors.mixer import BidirectionalMixer
+from bimba.compressors.one_pass import fill_queries
 from bimba.compressors.public_names import from_public_state_dict, to_public_state_dict
 from bimba.ops import PoolMode, interleave, pool_video, pooled_shape, query_positions
 from bimba.ops.interleave import QueryPosition, token_positions
@@ -31,12 +32,22 @@ class CompressorLayer(nn.Module):
         self.mixer = mixer
         self.residual = residual
 
-    def forward(self, sequence: Tensor, positions: Tensor | None = None) -> Tensor:
-        """[B, L, D] -> [B, Q, D] at `positions` (all L if None)."""
-        mixed: Tensor = self.mixer(self.norm(sequence), positions)
-        if not self.residual:
-            return mixed
-        return mixed + (sequence if positions is None else sequence.index_select(1, positions))
+    def forward(self, sequence: Tensor, queries: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
+        """What a joint sequence becomes, or with `queries` and `positions` what these become, for half the work.
+
+        Args:
+            sequence: tokens and queries [B, L, D]; or the tokens alone [B, S, D], with
+            queries: [B, Q, D], to be read as standing at
+            positions: rising int64 [Q], in the joint sequence.
+
+        Returns:
+            [B, L, D]; with queries, that at the positions [B, Q, D].
+        """
+        if queries is None or positions is None:
+            mixed: Tensor = self.mixer(self.norm(sequence))
+            return sequence + mixed if self.residual else mixed
+        filled = fill_queries(self.mixer, sequence, queries, positions, prepare=self.norm)
+        return queries + filled if self.residual else filled
 
 
 class SelectiveScanCompressor(nn.Module):
@@ -133,8 +144,7 @@ class SelectiveScanCompressor(nn.Module):
             tokens, flat = self._full_layer(layer, tokens, flat)
         num_tokens, num_queries = tokens[0, ..., 0].numel(), flat.shape[1]
         positions = query_positions(num_tokens, num_queries, self.query_position)
-        sequence = interleave(tokens.flatten(1, 3), flat, positions)
-        filled: Tensor = self.layers[-1](sequence, positions.to(sequence.device))
+        filled: Tensor = self.layers[-1](tokens.flatten(1, 3), flat, positions)
         return filled.reshape(queries.shape)
 
     def _full_layer(self, layer: nn.Module, tokens: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,18 +3,13 @@
 Shapes: B batch, L length, E channels, N state, Q positions asked for.
 """
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-
 import torch
 from torch import Tensor
 
-from bimba.ops.selective_scan.reference import selective_scan_reference
-
-Scan = Callable[..., tuple[Tensor, Tensor]]
-
-IMPLEMENTATIONS: Mapping[str, Scan] = MappingProxyType({"reference": selective_scan_reference})
-"""Every implementation by name; all take the arguments of the reference and return (y, final_state)."""
+from bimba.ops.selective_scan.arguments import ScanArguments
+from bimba.ops.selective_scan.checks import check_arguments
+from bimba.ops.selective_scan.choice import IMPLEMENTATIONS, Implementation
+from bimba.ops.selective_scan.operator import scan_forward
 
 
 def selective_scan(
@@ -38,7 +33,8 @@ def selective_scan(
 
     With s = softplus(dt + dt_bias) (or dt + dt_bias):
     ``h[t] = exp(s[t] A) h[t-1] + s[t] B[t] x[t]`` and ``y[t] = (C[t] . h[t] + D x[t]) silu(z[t])``.
-    The state is float32 whatever the inputs' dtype (float64 for float64).
+    The state is float32 whatever the inputs' dtype (float64 for float64). Every tensor has a gradient, once; what the
+    backward pass needs beside the inputs are states [B, ceil(L / 64), E, N].
 
     Args:
         x: [B, L, E].
@@ -54,79 +50,22 @@ def selective_scan(
         initial_state: [B, E, N], the state before the first step (zeros if not given).
         return_final_state: also return the state after the last step, so that a sequence can go through in pieces.
         positions: int64 [Q], rising: only these outputs are computed.
-        implementation: "auto" (the best for the device) or a name of `IMPLEMENTATIONS`.
+        implementation: "auto" (the best for the device), or a name of `IMPLEMENTATIONS`: "reference", "cpu", "triton",
+            "mamba_ssm".
 
     Returns:
         y [B, L, E] (or [B, Q, E]) in x's dtype; with `return_final_state` also the state [B, E, N].
 
     Raises:
-        ValueError: shapes do not fit, positions do not rise, or the implementation is unknown.
+        ValueError: shapes, types or devices do not fit, positions do not rise, or there is no such implementation.
+        InputError: the implementation cannot run here; the error names what to install.
     """
-    name = "reference" if implementation == "auto" else implementation
-    if name not in IMPLEMENTATIONS:
-        raise ValueError(f"selective_scan implementation {name!r} is none of auto, {', '.join(IMPLEMENTATIONS)}.")
-    _check_shapes(x, dt, A, B, C, D, z, dt_bias, initial_state, positions)
-    y, final_state = IMPLEMENTATIONS[name](
-        x,
-        dt,
-        A,
-        B,
-        C,
-        D,
-        z,
-        dt_bias,
-        dt_softplus,
-        reverse=reverse,
-        initial_state=initial_state,
-        positions=positions,
-    )
+    arguments = ScanArguments(x, dt, A, B, C, D, z, dt_bias, initial_state, positions, dt_softplus, reverse)
+    check_arguments(arguments)
+    tensors = (value for value in arguments if isinstance(value, Tensor))
+    save_states = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    y, final_state, _ = scan_forward(*arguments, implementation, save_states)
     return (y, final_state) if return_final_state else y
 
 
-def _check_shapes(
-    x: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    dt_bias: Tensor | None,
-    initial_state: Tensor | None,
-    positions: Tensor | None,
-) -> None:
-    """Refuse what would otherwise be broadcast into a wrong result."""
-    if x.ndim != 3 or A.ndim != 2:
-        raise ValueError(f"x is [B, L, E] and A [E, N]; got {tuple(x.shape)} and {tuple(A.shape)}.")
-    batch, length, channels = x.shape
-    state_dim = A.shape[1]
-    num_outputs = length
-    if positions is not None:
-        _check_positions(positions, length)
-        num_outputs = positions.shape[0]
-    expected = {
-        "dt": (dt, (batch, length, channels)),
-        "A": (A, (channels, state_dim)),
-        "B": (B, (batch, length, state_dim)),
-        "C": (C, (batch, num_outputs, state_dim)),
-        "D": (D, (channels,)),
-        "z": (z, (batch, num_outputs, channels)),
-        "dt_bias": (dt_bias, (channels,)),
-        "initial_state": (initial_state, (batch, channels, state_dim)),
-    }
-    for name, (tensor, shape) in expected.items():
-        if tensor is not None and tuple(tensor.shape) != shape:
-            raise ValueError(f"{name} has the shape {tuple(tensor.shape)} where x {tuple(x.shape)} needs {shape}.")
-
-
-def _check_positions(positions: Tensor, length: int) -> None:
-    """Positions rise strictly and lie inside the sequence."""
-    if positions.ndim != 1 or positions.dtype != torch.int64:
-        raise ValueError(f"positions are int64 [Q]; got {positions.dtype} {tuple(positions.shape)}.")
-    if positions.numel() == 0:
-        return
-    if int(positions[0]) < 0 or int(positions[-1]) >= length or bool((positions.diff() <= 0).any()):
-        raise ValueError(f"positions must rise strictly within 0..{length - 1}.")
-
-
-__all__ = ["IMPLEMENTATIONS", "selective_scan"]
+__all__ = ["IMPLEMENTATIONS", "Implementation", "selective_scan"]

@@ -1,11 +1,18 @@
 """The definition of the selective scan: a loop over time, in float32.
 
-Shapes: B batch, L length, E channels, N state, Q positions asked for.
+`selective_scan_reference` is what every implementation is compared with. `forward` and `backward` are that loop as an
+implementation: differentiated piece by piece, so that the states of one piece at a time are held, not of all steps.
+
+Shapes: B batch, L length, E channels, N state, Q positions asked for, S pieces.
 """
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from bimba.ops.selective_scan.arguments import STEPS_A_STATE, ScanArguments, ScanGradients, ScanResult
 
 
 def selective_scan_reference(
@@ -43,7 +50,7 @@ def selective_scan_reference(
 
     state = x.new_zeros(batch, channels, A.shape[1], dtype=state_dtype)
     if initial_state is not None:
-        state = initial_state.to(state_dtype)
+        state = state + initial_state.to(state_dtype)
     # Taken apart once: a slice at each step would cost the backward pass a gradient of the whole sequence each time.
     steps_at, inputs_at, writes_at, reads_at = (values.unbind(1) for values in (steps, inputs, writes, reads))
     asked = range(length) if positions is None else positions.tolist()
@@ -65,3 +72,82 @@ def selective_scan_reference(
     if z is not None:
         y = y * functional.silu(z.to(state_dtype))
     return y.to(x.dtype), state
+
+
+def forward(arguments: ScanArguments, *, save_states: bool) -> ScanResult:
+    """Scan piece by piece; see `ScanArguments` and `ScanResult`."""
+    batch, _, channels = arguments.x.shape
+    state = arguments.x.new_zeros(batch, channels, arguments.A.shape[1], dtype=arguments.state_dtype)
+    if arguments.initial_state is not None:
+        state = state + arguments.initial_state
+    saved, outputs = [], []
+    for piece, _ in _pieces(arguments):
+        saved.append(state)
+        y, state = _scan(piece._replace(initial_state=state))
+        outputs.append(y)
+    if arguments.reverse:
+        outputs.reverse()
+    y = torch.cat(outputs, dim=1) if outputs else torch.empty_like(arguments.x)
+    kept = torch.stack(saved, dim=1) if save_states and saved else state.new_empty(batch, 0, *state.shape[1:])
+    return ScanResult(y, state, kept)
+
+
+def backward(arguments: ScanArguments, saved_states: Tensor, grad_y: Tensor, grad_state: Tensor) -> ScanGradients:
+    """Gradients by autograd, of one piece after the other from the last to the first, each from its saved state."""
+    names = ScanGradients._fields
+    tensors = arguments._asdict()
+    sums = {
+        name: torch.zeros_like(tensors[name], dtype=arguments.state_dtype)
+        for name in names
+        if tensors[name] is not None
+    }
+    for (piece, (steps, asked)), state in reversed(list(zip(_pieces(arguments), saved_states.unbind(1), strict=True))):
+        leaves = {
+            name: tensor.detach().requires_grad_()
+            for name, tensor in piece._replace(initial_state=state)._asdict().items()
+            if name in names and tensor is not None
+        }
+        with torch.enable_grad():
+            y, final_state = _scan(piece._replace(**leaves))
+            gradients = torch.autograd.grad(
+                (y, final_state), tuple(leaves.values()), (grad_y[:, asked], grad_state), materialize_grads=True
+            )
+        for name, gradient in zip(leaves, gradients, strict=True):
+            if name == "initial_state":
+                grad_state = gradient
+            elif name in {"A", "D", "dt_bias"}:
+                sums[name] += gradient
+            else:
+                sums[name][:, asked if name in {"C", "z"} else steps] = gradient
+    if arguments.initial_state is not None:
+        sums["initial_state"] = grad_state
+    return ScanGradients._make(None if tensors[name] is None else sums[name].to(tensors[name].dtype) for name in names)
+
+
+def _scan(arguments: ScanArguments) -> tuple[Tensor, Tensor]:
+    return selective_scan_reference(**arguments._asdict())
+
+
+def _pieces(arguments: ScanArguments) -> Iterator[tuple[ScanArguments, tuple[slice, slice]]]:
+    """The arguments for `STEPS_A_STATE` steps at a time, in the scan's order, and which steps and outputs they are."""
+    length = arguments.x.shape[1]
+    positions = arguments.positions
+    # Counted from where the scan begins, so that the last piece is the one that is cut short.
+    for begin in range(0, length, STEPS_A_STATE):
+        end = min(length, begin + STEPS_A_STATE)
+        first, last = (length - end, length - begin) if arguments.reverse else (begin, end)
+        steps = asked = slice(first, last)
+        if positions is not None:
+            before, until = torch.searchsorted(positions, positions.new_tensor([first, last])).tolist()
+            asked = slice(before, until)
+        yield (
+            arguments._replace(
+                x=arguments.x[:, steps],
+                dt=arguments.dt[:, steps],
+                B=arguments.B[:, steps],
+                C=arguments.C[:, asked],
+                z=None if arguments.z is None else arguments.z[:, asked],
+                positions=None if positions is None else positions[asked] - first,
+            ),
+            (steps, asked),
+        )

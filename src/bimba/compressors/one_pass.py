@@ -1,0 +1,273 @@
+"""Tokens [B, S, D] and queries [B, Q, D] in, what the bidirectional block makes of the queries [B, Q, D] out.
+
+Only queries leave the last layer, so the gate, the read-out and the projection out are computed for them alone. And the
+sequence is walked through once, from left to right, in chunks; nothing of its whole length and inner width ever exists.
+
+How the backward direction goes along: in each chunk it is scanned from an empty state, which gives each query all but
+what comes from beyond the chunk's right end. A state H that enters there has faded to exp(A s) H when it reaches a
+query, where s is the sum of the steps in between; so each query adds C . exp(A s) H. The true H are known when the end
+of the sequence is reached: H at a chunk's left end is what its own scan left there, plus exp(A s) H of its right end
+with s the sum of all its steps. This last walk, from right to left, is itself a selective scan: over the queries alone,
+with steps that lead from query to query, no input, and H as its initial state.
+
+With gradients, chunks are recomputed in the backward pass, so that training too holds one chunk at a time.
+
+Shapes: B batch, S tokens, Q queries, L = S + Q, q queries of one chunk, D model width, E inner width, N state, K taps.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from bimba.compressors.mixer import BidirectionalMixer, ScanDirection
+from bimba.ops import interleave, selective_scan
+
+ENTRIES_A_CHUNK = {"cpu": 2**24}
+"""Rows times inner width (times batch) of a chunk, by type of device: 64 MB a tensor in float32 on a CPU."""
+
+_ENTRIES_ELSEWHERE = 2**27
+
+Prepare = Callable[[Tensor], Tensor]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A stretch of the joint sequence.
+
+    Attributes:
+        begin: first place of the sequence that is scanned.
+        end: the place after the last.
+        asked: places of its queries, from `begin` on [q].
+        fetched: places of the sequence that are new to it: up to K - 1 places beyond its end, since the convolution of
+            the backward direction looks ahead.
+        fetched_queries: places of the queries among those, from the first of them on.
+    """
+
+    begin: int
+    end: int
+    asked: Tensor
+    fetched: range
+    fetched_queries: Tensor
+
+    @property
+    def num_fetched(self) -> tuple[int, int]:
+        """Tokens and queries to fetch."""
+        num_queries = self.fetched_queries.shape[0]
+        return len(self.fetched) - num_queries, num_queries
+
+
+class Reading(NamedTuple):
+    """What a chunk leaves.
+
+    Attributes:
+        y: of both directions, not gated; the backward one as far as the chunk goes [B, q, E].
+        tail: the rows of x that the next chunk needs, up to 2 (K - 1) of them.
+        state: of the forward direction at its end [B, E, N].
+        left_state: of the backward direction at its begin, from an empty state at its end [B, E, N].
+        step_sums: of the backward direction's steps before the first query and from each query on [B, 1 + q, E].
+        reads: C of the backward direction at the queries [B, q, N].
+    """
+
+    y: Tensor
+    tail: Tensor
+    state: Tensor
+    left_state: Tensor | None
+    step_sums: Tensor | None
+    reads: Tensor | None
+
+
+def fill_queries(
+    mixer: BidirectionalMixer,
+    tokens: Tensor,
+    queries: Tensor,
+    positions: Tensor,
+    *,
+    prepare: Prepare,
+    chunk_size: int | None = None,
+) -> Tensor:
+    """The block's outputs at the queries; equal to ``mixer(prepare(interleave(...)))[:, positions]``.
+
+    Args:
+        mixer: the block.
+        tokens: [B, S, D].
+        queries: [B, Q, D].
+        positions: of the queries in the joint sequence, rising [Q].
+        prepare: what is done to each row first (the norm) [B, n, D] -> [B, n, D].
+        chunk_size: rows of the sequence at a time; by default as many as take about 64 MB (CPU) a tensor.
+
+    Returns:
+        [B, Q, D].
+
+    Raises:
+        ValueError: shapes or positions do not fit, or the chunk size is below 1.
+    """
+    batch, num_queries = queries.shape[:2]
+    length = tokens.shape[1] + num_queries
+    if chunk_size is None:
+        entries = ENTRIES_A_CHUNK.get(tokens.device.type, _ENTRIES_ELSEWHERE)
+        chunk_size = max(1, entries // (batch * mixer.inner_dim))
+    if chunk_size < 1:
+        raise ValueError(f"a chunk has at least 1 row, not {chunk_size}.")
+    if positions.shape != (num_queries,):
+        raise ValueError(f"{num_queries} queries need as many positions, not {tuple(positions.shape)}.")
+    reach = mixer.forward_scan.conv_weight.shape[-1] - 1
+    chunks = list(_cut(length, positions.cpu(), chunk_size, reach))
+    readings = _walk_right(mixer, chunks, tokens, queries, prepare)
+    return _walk_left(mixer, chunks, readings, queries, prepare)
+
+
+def _cut(length: int, positions: Tensor, size: int, reach: int) -> Iterator[Chunk]:
+    """Chunks of a sequence whose queries stand at `positions`; `reach` is K - 1."""
+    fetched_until = 0
+    for begin in range(0, length, size):
+        end = min(begin + size, length)
+        fetched = range(fetched_until, min(end + reach, length))
+        fetched_until = fetched.stop
+        yield Chunk(
+            begin, end, _within(positions, begin, end), fetched, _within(positions, fetched.start, fetched.stop)
+        )
+
+
+def _within(positions: Tensor, begin: int, end: int) -> Tensor:
+    """Those of the rising positions that lie in begin..end, counted from begin."""
+    first, last = torch.searchsorted(positions, torch.tensor([begin, end])).tolist()
+    return positions[first:last] - begin
+
+
+def _walk_right(
+    mixer: BidirectionalMixer, chunks: list[Chunk], tokens: Tensor, queries: Tensor, prepare: Prepare
+) -> list[Reading]:
+    """Read all chunks from left to right."""
+    counts = [chunk.num_fetched for chunk in chunks]
+    # Split, not sliced: the gradient of a split is put together once, not once a chunk.
+    token_pieces = tokens.split([num_tokens for num_tokens, _ in counts], dim=1)
+    query_pieces = queries.split([num_queries for _, num_queries in counts], dim=1)
+    readings: list[Reading] = []
+    tail, state = tokens.new_empty(tokens.shape[0], 0, mixer.inner_dim), None
+    for chunk, some_tokens, some_queries in zip(chunks, token_pieces, query_pieces, strict=True):
+        inputs = (mixer, prepare, chunk, some_tokens, some_queries, tail, state)
+        reading = _recomputed(_read, *inputs) if len(chunks) > 1 else _read(*inputs)
+        tail, state = reading.tail, reading.state
+        readings.append(reading)
+    return readings
+
+
+def _recomputed(function: Callable[..., Result], *inputs: object) -> Result:
+    """Call it; if there will be a backward pass, call it again there instead of keeping what is inside."""
+    if not torch.is_grad_enabled():
+        return function(*inputs)
+    result: Result = checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
+    return result
+
+
+def _read(
+    mixer: BidirectionalMixer,
+    prepare: Prepare,
+    chunk: Chunk,
+    tokens: Tensor,
+    queries: Tensor,
+    tail: Tensor,
+    state: Tensor | None,
+) -> Reading:
+    """One chunk: the rows that are new to it, what the chunk before left -> a `Reading`."""
+    rows = mixer.in_proj(prepare(interleave(tokens, queries, chunk.fetched_queries)))
+    x = torch.cat([tail.to(rows.dtype), rows], dim=1)
+    start = chunk.fetched.stop - x.shape[1]
+    before, size = chunk.begin - start, chunk.end - chunk.begin
+    reach = mixer.forward_scan.conv_weight.shape[-1] - 1
+    # A copy, since a part of x would keep all of it.
+    tail = x[:, max(0, chunk.end - reach) - start :].clone()
+    asked = chunk.asked.to(x.device)
+
+    direction = mixer.forward_scan
+    mixed = direction.convolve(x[:, : before + size])[:, before:]
+    dt, B = direction.select(mixed)
+    C = direction.readout_proj(mixed.index_select(1, asked))
+    y, state = selective_scan(
+        mixed, dt, direction.rates, B, C, direction.D, None, direction.dt_bias, dt_softplus=True,
+        initial_state=state, return_final_state=True, positions=asked,
+    )  # fmt: skip
+    if mixer.backward_scan is None:
+        return Reading(y, tail, state, None, None, None)
+    del mixed, dt
+    local, left_state, step_sums, reads = _read_backward(mixer.backward_scan, x[:, before:], size, asked)
+    return Reading(y + local, tail, state, left_state, step_sums, reads)
+
+
+def _read_backward(
+    direction: ScanDirection, x: Tensor, size: int, asked: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Scan `size` rows of x [B, n, E] from the right, from an empty state -> y, state, sums of steps, C."""
+    mixed = direction.convolve(x)[:, :size]
+    dt, B = direction.select(mixed)
+    exact = torch.promote_types(dt.dtype, torch.float32)
+    steps = functional.softplus(dt.to(exact) + direction.dt_bias.to(exact))
+    del dt
+    reads = direction.readout_proj(mixed.index_select(1, asked))
+    y, left_state = selective_scan(
+        mixed, steps, direction.rates, B, reads, direction.D, reverse=True, return_final_state=True, positions=asked
+    )
+    # Which query each row comes from on: 0 before the first, 1 from the first on, and so forth.
+    marks = torch.zeros(size, dtype=torch.int64, device=x.device).index_fill(0, asked, 1)
+    step_sums = _sum_stretches(steps, marks.cumsum(0), asked.shape[0] + 1)
+    return y, left_state, step_sums, reads
+
+
+def _sum_stretches(values: Tensor, stretch: Tensor, num_stretches: int) -> Tensor:
+    """Sums [B, num_stretches, E] of the values [B, n, E] of each stretch; `stretch` [n] rises.
+
+    Sums, not differences of running sums: those would lose the small ones among the large.
+    """
+    if values.device.type != "cuda":
+        return values.new_zeros(values.shape[0], num_stretches, values.shape[2]).index_add(1, stretch, values)
+    # There index_add sums in another order each time.
+    lengths = torch.bincount(stretch, minlength=num_stretches)
+    return torch.stack([torch.segment_reduce(item, "sum", lengths=lengths, axis=0, initial=0) for item in values])
+
+
+def _walk_left(
+    mixer: BidirectionalMixer, chunks: list[Chunk], readings: list[Reading], queries: Tensor, prepare: Prepare
+) -> Tensor:
+    """Bring the backward direction's true states to the queries, from right to left, and finish the outputs."""
+    query_pieces = queries.split([chunk.asked.shape[0] for chunk in chunks], dim=1)
+    outputs = []
+    entering = None
+    for some_queries in reversed(query_pieces):
+        # Taken off the list, so that its memory is free for the next.
+        inputs = (mixer, prepare, readings.pop(), some_queries, entering)
+        output, entering = _recomputed(_finish, *inputs) if len(chunks) > 1 else _finish(*inputs)
+        outputs.append(output)
+    return torch.cat(outputs[::-1], dim=1)
+
+
+def _finish(
+    mixer: BidirectionalMixer, prepare: Prepare, reading: Reading, queries: Tensor, entering: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Outputs [B, q, D] of a chunk's queries and the state at its left end, from the state entering at its right."""
+    y, leaving = reading.y, reading.left_state
+    if entering is not None:
+        y, leaving = _add_what_enters(mixer, reading, entering)
+    exact = torch.promote_types(y.dtype, torch.float32)
+    gate = mixer.gate_proj(prepare(queries))
+    gated = y.to(exact) * functional.silu(gate.to(exact))
+    return mixer.out_proj(gated.to(gate.dtype)), leaving
+
+
+def _add_what_enters(mixer: BidirectionalMixer, reading: Reading, entering: Tensor) -> tuple[Tensor, Tensor]:
+    """The outputs and the state at the left end, with what enters at the right end [B, E, N]."""
+    direction, step_sums, reads = mixer.backward_scan, reading.step_sums, reading.reads
+    if direction is None or step_sums is None or reads is None or reading.left_state is None:
+        raise ValueError("nothing enters a chunk from the right without a backward direction.")
+    nothing = torch.zeros_like(reading.y), torch.zeros_like(reads)
+    added, faded = selective_scan(
+        nothing[0], step_sums[:, 1:], direction.rates, nothing[1], reads,
+        reverse=True, initial_state=entering, return_final_state=True,
+    )  # fmt: skip
+    decay = torch.exp(step_sums[:, 0].unsqueeze(-1) * direction.rates)
+    return reading.y + added, reading.left_state + decay * faded
