@@ -1,4 +1,7 @@
-"""The compressor against the public one: outputs, every gradient, and its names, in eight golden cases."""
+"""The compressor against the public one: outputs, every gradient, and its names, in eight golden cases.
+
+Every case runs with each implementation of the scan, and with the sequence read in chunks of several sizes.
+"""
 
 import json
 from dataclasses import dataclass
@@ -28,7 +31,19 @@ OUR_NAMES = {
 POOLS = {"b_temporal": (4, 2, 2)}
 """Pooling of the cases that average frames; the others pool (1, 2, 2)."""
 
+WAYS: dict[str, dict[str, Any]] = {
+    "reference": {"scan_implementation": "reference"},
+    "cpu": {"scan_implementation": "cpu"},
+    "triton": {"scan_implementation": "triton"},
+    "chunks of 1": {"chunk_size": 1},
+    "chunks of 7": {"chunk_size": 7},
+    "chunks of 64": {"chunk_size": 64},
+    "whole": {"chunk_size": 10**6},
+}
+"""Ways to run a compressor that must not change what it gives."""
+
 every_case = pytest.mark.parametrize("name", CASES)
+every_way = pytest.mark.parametrize("way", WAYS)
 
 
 @dataclass(frozen=True)
@@ -43,12 +58,14 @@ class GoldenCase:
         return {key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)}
 
 
-def read_case(name: str) -> GoldenCase:
+def read_case(name: str, way: str = "whole") -> GoldenCase:
+    if way == "triton":
+        pytest.importorskip("triton", reason="the extra kernels is not installed")
     tensors = load_file(FOLDER / f"{name}.safetensors")
     constructor = json.loads((FOLDER / f"{name}.json").read_text())["constructor"]
     constructor.pop("fp32")  # the residual's dtype under bfloat16, of no consequence in float32
     how: dict[str, Any] = {OUR_NAMES[key]: value for key, value in constructor.items()}
-    compressor = SelectiveScanCompressor(**how, pool=POOLS.get(name, (1, 2, 2)))
+    compressor = SelectiveScanCompressor(**how, **WAYS[way], pool=POOLS.get(name, (1, 2, 2)))
     case = GoldenCase(compressor, tensors)
     compressor.load_public_state_dict(case.group("state_dict."))
     return case
@@ -72,8 +89,9 @@ def test_all_cases_are_there() -> None:
 
 
 @every_case
-def test_golden_output(name: str) -> None:
-    case = read_case(name)
+@every_way
+def test_golden_output(name: str, way: str) -> None:
+    case = read_case(name, way)
     with torch.no_grad():
         output = case.compressor(case.tensors["input.space_time_tokens"], case.tensors["input.queries"])
     torch.testing.assert_close(output, case.tensors["output"], rtol=0.0, atol=1e-5)
@@ -90,8 +108,9 @@ def test_golden_output_with_queries_pooled_by_the_compressor(name: str) -> None:
 
 
 @every_case
-def test_golden_gradients_of_every_weight_and_input(name: str) -> None:
-    case = read_case(name)
+@every_way
+def test_golden_gradients_of_every_weight_and_input(name: str, way: str) -> None:
+    case = read_case(name, way)
     tokens = case.tensors["input.space_time_tokens"].requires_grad_()
     queries = case.tensors["input.queries"].requires_grad_()
     (case.compressor(tokens, queries) * case.tensors["grad_output"]).sum().backward()

@@ -26,10 +26,21 @@ class ScanDirection(nn.Module):
         conv_width: K.
         dt_rank: R.
         reverse: scan from the end of the sequence.
+        scan_implementation: which implementation of the scan runs, "auto" for the best.
     """
 
-    def __init__(self, inner_dim: int, state_dim: int, conv_width: int, dt_rank: int, *, reverse: bool) -> None:
+    def __init__(
+        self,
+        inner_dim: int,
+        state_dim: int,
+        conv_width: int,
+        dt_rank: int,
+        *,
+        reverse: bool,
+        scan_implementation: str = "auto",
+    ) -> None:
         super().__init__()
+        self.scan_implementation = scan_implementation
         self.inner_dim, self.state_dim, self.dt_rank, self.reverse = inner_dim, state_dim, dt_rank, reverse
         self.conv_weight = nn.Parameter(torch.empty(inner_dim, 1, conv_width))
         self.conv_bias = nn.Parameter(torch.empty(inner_dim))
@@ -85,7 +96,7 @@ class ScanDirection(nn.Module):
     @property
     def rates(self) -> Tensor:
         """A [E, N], below zero: how fast each entry of the state fades."""
-        return -torch.exp(self.A_log.float())
+        return -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)))
 
     def convolve(self, x: Tensor) -> Tensor:
         """Mix each place of x [B, L, E] with those before it (after it, in reverse)."""
@@ -101,7 +112,10 @@ class ScanDirection(nn.Module):
         mixed = self.convolve(x)
         dt, B = self.select(mixed)
         C = self.readout_proj(mixed)
-        y = selective_scan(mixed, dt, self.rates, B, C, self.D, z, self.dt_bias, dt_softplus=True, reverse=self.reverse)
+        y = selective_scan(
+            mixed, dt, self.rates, B, C, self.D, z, self.dt_bias, dt_softplus=True,
+            reverse=self.reverse, implementation=self.scan_implementation,
+        )  # fmt: skip
         return cast("Tensor", y)
 
 
@@ -125,17 +139,31 @@ class BidirectionalMixer(nn.Module):
         conv_width: K.
         expand: E / D.
         bidirectional: also scan from the end (without it: plain Mamba, the paper's ablation).
+        scan_implementation: which implementation of the scan runs, "auto" for the best.
     """
 
-    def __init__(self, dim: int, *, state_dim: int, conv_width: int, expand: int, bidirectional: bool) -> None:
+    def __init__(
+        self,
+        dim: int,
+        *,
+        state_dim: int,
+        conv_width: int,
+        expand: int,
+        bidirectional: bool,
+        scan_implementation: str = "auto",
+    ) -> None:
         super().__init__()
         self.dim, self.inner_dim = dim, expand * dim
         self.dt_rank = math.ceil(dim / 16)
         self.in_proj = nn.Linear(dim, self.inner_dim, bias=False)
         self.gate_proj = nn.Linear(dim, self.inner_dim, bias=False)
         sizes = self.inner_dim, state_dim, conv_width, self.dt_rank
-        self.forward_scan = ScanDirection(*sizes, reverse=False)
-        self.backward_scan = ScanDirection(*sizes, reverse=True) if bidirectional else None
+
+        def direction(*, reverse: bool) -> ScanDirection:
+            return ScanDirection(*sizes, reverse=reverse, scan_implementation=scan_implementation)
+
+        self.forward_scan = direction(reverse=False)
+        self.backward_scan = direction(reverse=True) if bidirectional else None
         self.out_proj = ZeroLinear(self.inner_dim, dim, bias=False)
 
     def forward(self, sequence: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from torch.utils.checkpoint import checkpoint
 
 from bimba.compressors.mixer import BidirectionalMixer, ScanDirection
 from bimba.ops import interleave, selective_scan
+from bimba.ops.selective_scan.checks import check_positions
 
 ENTRIES_A_CHUNK = {"cpu": 2**24}
 """Rows times inner width (times batch) of a chunk, by type of device: 64 MB a tensor in float32 on a CPU."""
@@ -114,10 +115,12 @@ def fill_queries(
         chunk_size = max(1, entries // (batch * mixer.inner_dim))
     if chunk_size < 1:
         raise ValueError(f"a chunk has at least 1 row, not {chunk_size}.")
+    positions = positions.cpu()
     if positions.shape != (num_queries,):
         raise ValueError(f"{num_queries} queries need as many positions, not {tuple(positions.shape)}.")
+    check_positions(positions, length)
     reach = mixer.forward_scan.conv_weight.shape[-1] - 1
-    chunks = list(_cut(length, positions.cpu(), chunk_size, reach))
+    chunks = list(_cut(length, positions, chunk_size, reach))
     readings = _walk_right(mixer, chunks, tokens, queries, prepare)
     return _walk_left(mixer, chunks, readings, queries, prepare)
 
@@ -191,7 +194,7 @@ def _read(
     C = direction.readout_proj(mixed.index_select(1, asked))
     y, state = selective_scan(
         mixed, dt, direction.rates, B, C, direction.D, None, direction.dt_bias, dt_softplus=True,
-        initial_state=state, return_final_state=True, positions=asked,
+        initial_state=state, return_final_state=True, positions=asked, implementation=direction.scan_implementation,
     )  # fmt: skip
     if mixer.backward_scan is None:
         return Reading(y, tail, state, None, None, None)
@@ -211,8 +214,9 @@ def _read_backward(
     del dt
     reads = direction.readout_proj(mixed.index_select(1, asked))
     y, left_state = selective_scan(
-        mixed, steps, direction.rates, B, reads, direction.D, reverse=True, return_final_state=True, positions=asked
-    )
+        mixed, steps, direction.rates, B, reads, direction.D,
+        reverse=True, return_final_state=True, positions=asked, implementation=direction.scan_implementation,
+    )  # fmt: skip
     # Which query each row comes from on: 0 before the first, 1 from the first on, and so forth.
     marks = torch.zeros(size, dtype=torch.int64, device=x.device).index_fill(0, asked, 1)
     step_sums = _sum_stretches(steps, marks.cumsum(0), asked.shape[0] + 1)
@@ -267,7 +271,7 @@ def _add_what_enters(mixer: BidirectionalMixer, reading: Reading, entering: Tens
     nothing = torch.zeros_like(reading.y), torch.zeros_like(reads)
     added, faded = selective_scan(
         nothing[0], step_sums[:, 1:], direction.rates, nothing[1], reads,
-        reverse=True, initial_state=entering, return_final_state=True,
+        reverse=True, initial_state=entering, return_final_state=True, implementation=direction.scan_implementation,
     )  # fmt: skip
     decay = torch.exp(step_sums[:, 0].unsqueeze(-1) * direction.rates)
     return reading.y + added, reading.left_state + decay * faded

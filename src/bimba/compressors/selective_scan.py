@@ -23,14 +23,24 @@ class CompressorLayer(nn.Module):
         dim: D.
         norm: normalise first (RMSNorm).
         residual: add the input.
-        mixer: settings of `BidirectionalMixer`.
+        mixer: the block.
+        chunk_size: places that `fill_queries` reads at a time.
     """
 
-    def __init__(self, dim: int, mixer: BidirectionalMixer, *, norm: bool, norm_eps: float, residual: bool) -> None:
+    def __init__(
+        self,
+        dim: int,
+        mixer: BidirectionalMixer,
+        *,
+        norm: bool,
+        norm_eps: float,
+        residual: bool,
+        chunk_size: int | None = None,
+    ) -> None:
         super().__init__()
         self.norm = nn.RMSNorm(dim, eps=norm_eps) if norm else nn.Identity()
         self.mixer = mixer
-        self.residual = residual
+        self.residual, self.chunk_size = residual, chunk_size
 
     def forward(self, sequence: Tensor, queries: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
         """What a joint sequence becomes, or with `queries` and `positions` what these become, for half the work.
@@ -46,7 +56,7 @@ class CompressorLayer(nn.Module):
         if queries is None or positions is None:
             mixed: Tensor = self.mixer(self.norm(sequence))
             return sequence + mixed if self.residual else mixed
-        filled = fill_queries(self.mixer, sequence, queries, positions, prepare=self.norm)
+        filled = fill_queries(self.mixer, sequence, queries, positions, prepare=self.norm, chunk_size=self.chunk_size)
         return queries + filled if self.residual else filled
 
 
@@ -77,6 +87,9 @@ class SelectiveScanCompressor(nn.Module):
         norm_eps: epsilon of that RMSNorm.
         residual: add each layer's input to its output.
         multi_scale: between layers, keep the tokens of every second frame only (no effect with one layer).
+        scan_implementation: which implementation of `bimba.ops.selective_scan` runs, "auto" for the best.
+        chunk_size: places of the sequence that the last layer reads at a time; by default as many as take 64 MB a
+            tensor on a CPU. It bounds the memory and changes nothing else.
 
     Raises:
         ValueError: a size is below 1.
@@ -98,10 +111,13 @@ class SelectiveScanCompressor(nn.Module):
         norm_eps: float = 1e-6,
         residual: bool = True,
         multi_scale: bool = True,
+        scan_implementation: str = "auto",
+        chunk_size: int | None = None,
     ) -> None:
         super().__init__()
-        if min(dim, num_layers, state_dim, conv_width, expand, *pool) < 1:
-            raise ValueError("dim, num_layers, state_dim, conv_width, expand and pool must be at least 1.")
+        smallest = min(dim, num_layers, state_dim, conv_width, expand, 1 if chunk_size is None else chunk_size, *pool)
+        if smallest < 1:
+            raise ValueError("dim, num_layers, state_dim, conv_width, expand, chunk_size and pool must be at least 1.")
         # An unknown placement or pool mode is refused here, not at the first video.
         query_positions(1, 1, query_position)
         pooled_shape(*pool, pool, pool_mode)
@@ -110,9 +126,14 @@ class SelectiveScanCompressor(nn.Module):
 
         def layer() -> CompressorLayer:
             mixer = BidirectionalMixer(
-                dim, state_dim=state_dim, conv_width=conv_width, expand=expand, bidirectional=bidirectional
+                dim,
+                state_dim=state_dim,
+                conv_width=conv_width,
+                expand=expand,
+                bidirectional=bidirectional,
+                scan_implementation=scan_implementation,
             )
-            return CompressorLayer(dim, mixer, norm=norm, norm_eps=norm_eps, residual=residual)
+            return CompressorLayer(dim, mixer, norm=norm, norm_eps=norm_eps, residual=residual, chunk_size=chunk_size)
 
         self.layers = nn.ModuleList(layer() for _ in range(num_layers))
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from bimba.ops.selective_scan.arguments import ScanArguments
 from bimba.ops.selective_scan.checks import check_arguments
-from bimba.ops.selective_scan.choice import IMPLEMENTATIONS, Implementation
+from bimba.ops.selective_scan.choice import IMPLEMENTATIONS, Implementation, choose
+from bimba.ops.selective_scan.mamba_ssm import selective_scan_mamba_ssm
 from bimba.ops.selective_scan.operator import scan_forward
 
 
@@ -62,6 +63,11 @@ def selective_scan(
     """
     arguments = ScanArguments(x, dt, A, B, C, D, z, dt_bias, initial_state, positions, dt_softplus, reverse)
     check_arguments(arguments)
+    if implementation == "mamba_ssm":
+        # It brings its own gradients, which the inside of an operator could not have.
+        choose(implementation, x.device)
+        y, final_state = selective_scan_mamba_ssm(arguments)
+        return (y, final_state) if return_final_state else y
     tensors = (value for value in arguments if isinstance(value, Tensor))
     save_states = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     y, final_state, _ = scan_forward(*arguments, implementation, save_states)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bimba.errors import InputError
-from bimba.ops.selective_scan.arguments import STEPS_A_STATE, ScanArguments, ScanGradients, ScanResult
+from bimba.ops.selective_scan.arguments import ScanArguments, ScanGradients, ScanResult
 
 logger = logging.getLogger(__name__)
 
@@ -38,18 +38,12 @@ class Implementation:
     Attributes:
         name: as users ask for it.
         summary: what it is, in a few words.
-        saves_states: whether a backward pass starts from states [B, ceil(L / STEPS_A_STATE), E, N] or from the inputs.
         obstacle: why it cannot run on tensors of a device, and what to do about it; None if it can.
     """
 
     name: str
     summary: str
-    saves_states: bool
     obstacle: Callable[[torch.device], tuple[str, str] | None]
-
-    def num_saved(self, length: int) -> int:
-        """States that a forward pass over so many steps saves."""
-        return -(-length // STEPS_A_STATE) if self.saves_states else 0
 
     @property
     def module(self) -> ScanModule:
@@ -96,10 +90,10 @@ IMPLEMENTATIONS: Mapping[str, Implementation] = MappingProxyType(
     {
         each.name: each
         for each in (
-            Implementation("reference", "the definition, a loop over time in plain PyTorch", True, _no_obstacle),
-            Implementation("cpu", "compiled loops on all cores", True, _cpu_obstacle),
-            Implementation("triton", "kernels for CUDA GPUs", True, _triton_obstacle),
-            Implementation("mamba_ssm", "the kernels of the package mamba-ssm", False, _mamba_ssm_obstacle),
+            Implementation("reference", "the definition, a loop over time in plain PyTorch", _no_obstacle),
+            Implementation("cpu", "compiled loops on all cores", _cpu_obstacle),
+            Implementation("triton", "kernels for CUDA GPUs", _triton_obstacle),
+            Implementation("mamba_ssm", "the kernels of the package mamba-ssm", _mamba_ssm_obstacle),
         )
     }
 )

@@ -4,43 +4,22 @@ They scan forwards, over all outputs, from an empty state; so a reverse scan is 
 all of them. Shapes: B batch, L length, E channels, N state, Q positions asked for.
 """
 
-import torch
 from torch import Tensor
 
 from bimba.errors import InputError
-from bimba.ops.selective_scan.arguments import ScanArguments, ScanGradients, ScanResult
+from bimba.ops.selective_scan.arguments import ScanArguments
+from bimba.ops.selective_scan.checks import check_positions
 
 
-def forward(arguments: ScanArguments, *, save_states: bool) -> ScanResult:  # noqa: ARG001 # the backward pass recomputes
-    """Scan; see `ScanArguments` and `ScanResult`.
+def selective_scan_mamba_ssm(arguments: ScanArguments) -> tuple[Tensor, Tensor]:
+    """Scan; the gradients are the package's own.
+
+    Returns:
+        y [B, Q, E] in x's dtype, and the final state [B, E, N], which has no gradient.
 
     Raises:
         InputError: there is an initial state.
     """
-    y, final_state = _scan(arguments)
-    batch, _, channels = arguments.x.shape
-    return ScanResult(y, final_state, final_state.new_empty(batch, 0, channels, arguments.A.shape[1]))
-
-
-def backward(arguments: ScanArguments, saved_states: Tensor, grad_y: Tensor, grad_state: Tensor) -> ScanGradients:  # noqa: ARG001
-    """Gradients by the package's own backward pass, after its forward pass once more."""
-    leaves = {
-        name: tensor.detach().requires_grad_()
-        for name, tensor in arguments._asdict().items()
-        if name in ScanGradients._fields and tensor is not None
-    }
-    if bool(grad_state.any()):
-        raise InputError(
-            "mamba-ssm gives no gradient through the final state.", fix='use implementation="triton" or "auto".'
-        )
-    with torch.enable_grad():
-        y, _ = _scan(arguments._replace(**leaves))
-        gradients = dict(zip(leaves, torch.autograd.grad(y, tuple(leaves.values()), grad_y), strict=True))
-    return ScanGradients._make(gradients.get(name) for name in ScanGradients._fields)
-
-
-def _scan(arguments: ScanArguments) -> tuple[Tensor, Tensor]:
-    """Give y [B, Q, E] and the final state [B, E, N]."""
     from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
 
     if arguments.initial_state is not None:
@@ -48,6 +27,9 @@ def _scan(arguments: ScanArguments) -> tuple[Tensor, Tensor]:
             "mamba-ssm starts from an empty state only.", fix='use implementation="triton" or "auto" for pieces.'
         )
     x, positions = arguments.x, arguments.positions
+    if positions is not None:
+        check_positions(positions, x.shape[1])
+        positions = positions.to(x.device)
     C = _at_all_steps(arguments.C, x, positions)
     z = None if arguments.z is None else _at_all_steps(arguments.z, x, positions)
 

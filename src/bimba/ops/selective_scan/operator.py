@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bimba.ops.selective_scan.arguments import ScanArguments, ScanGradients
+from bimba.ops.selective_scan.arguments import STEPS_A_STATE, ScanArguments, ScanGradients
 from bimba.ops.selective_scan.checks import check_positions
 from bimba.ops.selective_scan.choice import choose
 
@@ -42,18 +42,18 @@ def scan_forward(
         check_positions(positions, x.shape[1])
         # Callers may keep positions on the CPU.
         arguments = arguments._replace(positions=positions.to(x.device))
-    y, final_state, saved = chosen.module.forward(arguments, save_states=save_states and chosen.saves_states)
+    y, final_state, saved = chosen.module.forward(arguments, save_states=save_states)
     return y, final_state, saved
 
 
 @scan_forward.register_fake
 def _scan_forward_shapes(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
-    *given, implementation, save_states = inputs
+    *given, _, save_states = inputs
     arguments = ScanArguments(*given)
     x, positions = arguments.x, arguments.positions
     batch, length, channels = x.shape
     state_dim, dtype = arguments.A.shape[1], arguments.state_dtype
-    num_saved = choose(implementation, x.device).num_saved(length) if save_states else 0
+    num_saved = -(-length // STEPS_A_STATE) if save_states else 0
     return (
         x.new_empty(batch, length if positions is None else positions.shape[0], channels),
         x.new_empty(batch, channels, state_dim, dtype=dtype),

@@ -1,7 +1,8 @@
 """The definition of the selective scan: a loop over time, in float32.
 
-`selective_scan_reference` is what every implementation is compared with. `forward` and `backward` are that loop as an
-implementation: differentiated piece by piece, so that the states of one piece at a time are held, not of all steps.
+`selective_scan_reference` is what every implementation is compared with, its gradients are autograd's. `forward` and
+`backward` are that loop as an implementation: piece by piece, so that the states of one piece at a time are held, not
+those of all steps.
 
 Shapes: B batch, L length, E channels, N state, Q positions asked for, S pieces.
 """
@@ -93,35 +94,74 @@ def forward(arguments: ScanArguments, *, save_states: bool) -> ScanResult:
 
 
 def backward(arguments: ScanArguments, saved_states: Tensor, grad_y: Tensor, grad_state: Tensor) -> ScanGradients:
-    """Gradients by autograd, of one piece after the other from the last to the first, each from its saved state."""
-    names = ScanGradients._fields
-    tensors = arguments._asdict()
-    sums = {
-        name: torch.zeros_like(tensors[name], dtype=arguments.state_dtype)
-        for name in names
-        if tensors[name] is not None
-    }
+    """Gradients from those of y [B, Q, E] and of the final state [B, E, N], the last piece first."""
+    tensors = {name: value for name, value in arguments._asdict().items() if isinstance(value, Tensor)}
+    sums = {name: torch.zeros_like(tensor, dtype=arguments.state_dtype) for name, tensor in tensors.items()}
     for (piece, (steps, asked)), state in reversed(list(zip(_pieces(arguments), saved_states.unbind(1), strict=True))):
-        leaves = {
-            name: tensor.detach().requires_grad_()
-            for name, tensor in piece._replace(initial_state=state)._asdict().items()
-            if name in names and tensor is not None
-        }
-        with torch.enable_grad():
-            y, final_state = _scan(piece._replace(**leaves))
-            gradients = torch.autograd.grad(
-                (y, final_state), tuple(leaves.values()), (grad_y[:, asked], grad_state), materialize_grads=True
-            )
-        for name, gradient in zip(leaves, gradients, strict=True):
-            if name == "initial_state":
-                grad_state = gradient
-            elif name in {"A", "D", "dt_bias"}:
-                sums[name] += gradient
-            else:
-                sums[name][:, asked if name in {"C", "z"} else steps] = gradient
-    if arguments.initial_state is not None:
-        sums["initial_state"] = grad_state
-    return ScanGradients._make(None if tensors[name] is None else sums[name].to(tensors[name].dtype) for name in names)
+        gradients = _piece_gradients(piece, state, grad_y[:, asked], grad_state)
+        grad_state = gradients["initial_state"]
+        for name in gradients.keys() & sums.keys():
+            if name in {"A", "D", "dt_bias"}:
+                sums[name] += gradients[name]
+            elif name != "initial_state":
+                sums[name][:, asked if name in {"C", "z"} else steps] = gradients[name]
+    sums["initial_state"] = grad_state
+    return ScanGradients._make(
+        sums[name].to(tensors[name].dtype) if name in tensors else None for name in ScanGradients._fields
+    )
+
+
+def _piece_gradients(piece: ScanArguments, state: Tensor, grad_y: Tensor, grad_state: Tensor) -> dict[str, Tensor]:
+    """Gradients of one piece from the state before it, in the state's dtype; the chain rule, last step first.
+
+    Not left to autograd: an operator's inside is out of its sight. J steps in the piece.
+    """
+    tensors = {name: value for name, value in piece._asdict().items() if isinstance(value, Tensor)}
+    x, dt, A, B, C = (tensors[name].to(piece.state_dtype) for name in ("x", "dt", "A", "B", "C"))
+    length = x.shape[1]
+    asked = torch.arange(length, device=x.device) if piece.positions is None else piece.positions
+    order = list(reversed(range(length))) if piece.reverse else list(range(length))
+    shifted = dt if piece.dt_bias is None else dt + piece.dt_bias
+    steps = functional.softplus(shifted) if piece.dt_softplus else shifted
+    inputs = steps * x
+
+    decays = torch.exp(steps.unsqueeze(-1) * A)  # [B, J, E, N]
+    before, after = torch.empty_like(decays), torch.empty_like(decays)
+    for t in order:
+        before[:, t] = state
+        state = decays[:, t] * state + inputs[:, t].unsqueeze(-1) * B[:, t].unsqueeze(-2)
+        after[:, t] = state
+    read = after[:, asked]
+
+    gradients = {}
+    grad_y = grad_y.to(piece.state_dtype)
+    if piece.z is not None:
+        ungated = (read * C.unsqueeze(-2)).sum(-1)
+        if piece.D is not None:
+            ungated = ungated + piece.D * x[:, asked]
+        share = torch.sigmoid(piece.z.to(piece.state_dtype))
+        gradients["z"] = grad_y * ungated * share * (1 + piece.z * (1 - share))
+        grad_y = grad_y * piece.z * share
+    gradients["C"] = (grad_y.unsqueeze(-1) * read).sum(-2)
+
+    adjoints = torch.zeros_like(decays)
+    adjoints[:, asked] = grad_y.unsqueeze(-1) * C.unsqueeze(-2)
+    for t in reversed(order):
+        adjoints[:, t] += grad_state
+        grad_state = decays[:, t] * adjoints[:, t]
+    gradients["initial_state"] = grad_state
+    through = adjoints * decays * before
+    grad_inputs = (adjoints * B.unsqueeze(-2)).sum(-1)
+    grad_steps = (through * A).sum(-1) + grad_inputs * x
+    gradients["A"] = (through * steps.unsqueeze(-1)).sum((0, 1))
+    gradients["B"] = (adjoints * inputs.unsqueeze(-1)).sum(-2)
+    gradients["x"] = grad_inputs * steps
+    if piece.D is not None:
+        gradients["x"][:, asked] += grad_y * piece.D
+        gradients["D"] = (grad_y * x[:, asked]).sum((0, 1))
+    gradients["dt"] = grad_steps * torch.sigmoid(shifted) if piece.dt_softplus else grad_steps
+    gradients["dt_bias"] = gradients["dt"].sum((0, 1))
+    return gradients
 
 
 def _scan(arguments: ScanArguments) -> tuple[Tensor, Tensor]:
