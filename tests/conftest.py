@@ -11,6 +11,10 @@ import pytest
 import torch
 from transformers.utils import logging as transformers_logging
 
+# Kernels for GPUs run on the CPU where there is no GPU, step by step; Triton reads this when it is imported.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+
 from bimba.inference import VideoQA
 from bimba.models.bimba.tiny import tiny_model
 from bimba.needles import make_needles

@@ -6,7 +6,7 @@ from typing import Any
 from bimba.cli.doctor import diagnosis
 from bimba.cli.doctor.capability import Sizes
 from bimba.cli.doctor.command import Finding, find_findings
-from bimba.cli.doctor.diagnosis import BASE, Cache, Extra, Machine, Part, Torch, Unmet
+from bimba.cli.doctor.diagnosis import BASE, Cache, Extra, Machine, Part, Scan, Torch, Unmet
 from bimba.cli.doctor.hardware import Gpu, Memory
 from bimba.cli.options import RELEASED
 
@@ -38,7 +38,7 @@ def machine(**changes: Any) -> Machine:
             cache=Cache("~/.cache/huggingface/hub", 100 * GB, {RELEASED: False, BASE: False}, None),
             ffmpeg="8.1.2",
             codecs=dict.fromkeys(diagnosis.CODECS, True),
-            scans=("reference",),
+            scans=(Scan("cpu", "cpu", "compiled loops on all cores"),),
             extras=EXTRAS,
         ),
         **changes,

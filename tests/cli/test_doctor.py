@@ -18,9 +18,10 @@ from bimba.cli import app
 from bimba.cli.doctor import diagnosis
 from bimba.cli.doctor.capability import Sizes, find_ways, released_sizes
 from bimba.cli.doctor.command import find_findings, print_page
-from bimba.cli.doctor.diagnosis import BASE, Cache, Extra, Machine, Part, Torch, Unmet
+from bimba.cli.doctor.diagnosis import BASE, Cache, Extra, Machine, Part, Scan, Torch, Unmet
 from bimba.cli.doctor.hardware import Memory
 from bimba.cli.options import RELEASED
+from bimba.ops.selective_scan import choice
 
 DOCTOR = importlib.import_module("bimba.cli.doctor.command")  # in bimba.cli the name is the command's
 
@@ -77,14 +78,24 @@ def test_missing_codecs_are_named() -> None:
     assert diagnosis.find_codecs()[1] == dict.fromkeys(diagnosis.CODECS, True), "PyAV's own wheels have them all"
 
 
-def test_triton_is_said_to_be_unused_until_a_scan_uses_it() -> None:
-    assert finding(machine(), "triton").text == "not installed; nothing in bimba uses it yet"
-    assert finding(machine(optional=with_parts("triton")), "triton").text == "1.0; nothing in bimba uses it yet"
-    broken = finding(machine(optional=with_parts(triton="no libcuda")), "triton")
-    assert broken.text == "1.0 cannot be imported: no libcuda; nothing in bimba uses it yet"
-    scans = machine(scans=("reference", "cpu", "triton"), optional=with_parts("triton"))
-    assert finding(scans, "triton").text == "1.0"
-    assert finding(scans, "selective scan").text == "reference, cpu, triton"
+def test_how_the_scan_runs_is_said_for_each_kind_of_device() -> None:
+    line = finding(machine(), "on cpu")
+    assert (line.level, line.text, line.fix) == ("ok", "cpu: compiled loops on all cores", None)
+    slow = Scan("cuda", "reference", "a loop", "triton needs triton, which is not installed", "pip install it")
+    line = finding(machine(scans=(slow,)), "on cuda")
+    assert (line.level, line.fix) == ("problem", "pip install it")
+    assert line.text == "reference: a loop, which is slow; triton needs triton, which is not installed"
+
+
+def test_scans_are_looked_for_where_they_would_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    (on_cpu,) = diagnosis.find_scans(())
+    assert (on_cpu.device, on_cpu.name, on_cpu.problem) == ("cpu", "cpu", None)
+    monkeypatch.setattr(choice, "why_unusable", lambda package: f"{package}, which is not installed")
+    on_cpu, on_gpu = diagnosis.find_scans((H100,))
+    assert (on_cpu.name, on_cpu.problem, on_cpu.fix) == (
+        "reference", "cpu needs numba, which is not installed", "pip install --upgrade numba"
+    )  # fmt: skip
+    assert (on_gpu.device, on_gpu.fix) == ("cuda", 'pip install "bimba[kernels]"')
 
 
 def test_extras_name_what_they_lack_and_the_command() -> None:
@@ -174,7 +185,7 @@ def test_json_of_this_machine_has_everything() -> None:
     assert record["runs_tiny_model"] is True
     assert record["memory"]["total_bytes"] > 10**8
     assert record["torch"]["flops_per_second"]["float32"] > 10**6
-    assert record["scans"] == ["reference"]
+    assert [scan["name"] for scan in record["scans"]] == ["cpu"]
     assert record["cache"]["present"].keys() == {RELEASED, BASE}
     assert [way["name"] for way in record["can_run"]][-1] == "tiny model"
     assert {way["verdict"] for way in record["can_run"]} <= {"yes", "slow", "no"}

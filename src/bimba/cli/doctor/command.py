@@ -200,19 +200,12 @@ def _decoders(machine: Machine) -> Iterator[Finding]:
 
 
 def _scans(machine: Machine) -> Iterator[Finding]:
-    if machine.scans == ("reference",):
-        yield Finding(
-            "scan", "selective scan", "ok", "reference: a loop in plain PyTorch, right but slow; there is no other"
-        )
-    elif machine.scans:
-        yield Finding("scan", "selective scan", "ok", ", ".join(machine.scans))
-    part = machine.part("triton")
-    text = part.version or part.problem or "installed"
-    if part.is_installed and part.problem is not None:
-        text = f"{part.version} cannot be imported: {part.problem}"
-    if not any("triton" in name for name in machine.scans):
-        text += "; nothing in bimba uses it yet"
-    yield Finding("scan", "triton", "ok" if part.problem is None else "-", text)
+    for scan in machine.scans:
+        text = f"{scan.name}: {scan.summary}"
+        if scan.problem is None:
+            yield Finding("scan", f"on {scan.device}", "ok", text)
+        else:
+            yield Finding("scan", f"on {scan.device}", "problem", f"{text}, which is slow; {scan.problem}", scan.fix)
 
 
 def _extra(extra: Extra) -> Finding:

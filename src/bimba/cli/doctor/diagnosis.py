@@ -40,6 +40,7 @@ CORE = {
 
 OPTIONAL = {
     "torchcodec": "torchcodec.decoders",
+    "numba": "numba",
     "triton": "triton",
     "accelerate": "accelerate",
     "bitsandbytes": "bitsandbytes",
@@ -148,6 +149,25 @@ class Extra:
 
 
 @dataclass(frozen=True)
+class Scan:
+    """How the selective scan runs on a type of device.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        name: the implementation that "auto" takes.
+        summary: what that is.
+        problem: why it is not a faster one.
+        fix: what helps against that.
+    """
+
+    device: str
+    name: str
+    summary: str
+    problem: str | None = None
+    fix: str | None = None
+
+
+@dataclass(frozen=True)
 class Machine:
     """Everything that was found; None for what could not be asked because a part is broken."""
 
@@ -163,7 +183,7 @@ class Machine:
     cache: Cache | None
     ffmpeg: str | None
     codecs: dict[str, bool]
-    scans: tuple[str, ...]
+    scans: tuple[Scan, ...]
     extras: tuple[Extra, ...]
 
     def part(self, name: str) -> Part:
@@ -197,7 +217,7 @@ def diagnose() -> Machine:
             cache=look_into_cache(can_check="bimba" in usable) if "huggingface-hub" in usable else None,
             ffmpeg=ffmpeg,
             codecs=codecs,
-            scans=find_scans() if "bimba" in usable else (),
+            scans=find_scans(gpus) if "bimba" in usable else (),
             extras=read_extras() if "packaging" in usable else (),
         )
 
@@ -308,11 +328,22 @@ def find_codecs() -> tuple[str, dict[str, bool]]:
     return version, {codec: any(name in av.codecs_available for name in names) for codec, names in CODECS.items()}
 
 
-def find_scans() -> tuple[str, ...]:
-    """Implementations of the selective scan."""
-    from bimba.ops.selective_scan import IMPLEMENTATIONS
+def find_scans(gpus: tuple[Gpu, ...]) -> tuple[Scan, ...]:
+    """How the selective scan runs on the processor, and on the GPU if there is one."""
+    import torch
 
-    return tuple(IMPLEMENTATIONS)
+    from bimba.ops.selective_scan.choice import IMPLEMENTATIONS, preferred
+
+    scans = []
+    for device in ("cpu", "cuda") if gpus else ("cpu",):
+        wanted = preferred(device)
+        obstacle = wanted.obstacle(torch.device(device))
+        if obstacle is None:
+            scans.append(Scan(device, wanted.name, wanted.summary))
+        else:
+            runs = IMPLEMENTATIONS["reference"]
+            scans.append(Scan(device, runs.name, runs.summary, f"{wanted.name} {obstacle[0]}", obstacle[1]))
+    return tuple(scans)
 
 
 def read_extras() -> tuple[Extra, ...]:

@@ -3,12 +3,11 @@
 Shapes: B batch, L length, E channels, K taps.
 """
 
-import importlib.util
-
 from torch import Tensor
 
 from bimba.ops.causal_conv1d.cpu import convolve
 from bimba.ops.causal_conv1d.reference import causal_conv1d_reference
+from bimba.ops.packages import why_unusable
 
 
 def causal_conv1d(
@@ -39,7 +38,7 @@ def causal_conv1d(
         bias = weight.new_zeros(channels)
     elif bias.shape != (channels,):
         raise ValueError(f"{channels} channels need bias [{channels}], not {tuple(bias.shape)}.")
-    if x.device.type == "cpu" and importlib.util.find_spec("numba") is not None:
+    if x.device.type == "cpu" and why_unusable("numba") is None:
         result: Tensor = convolve(x, weight, bias, reverse, activation)
         return result
     return causal_conv1d_reference(x, weight, bias, reverse=reverse, activation=activation)

@@ -1,7 +1,6 @@
 """A name and a device in, the implementation of the scan that will run out."""
 
 import importlib
-import importlib.util
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bimba.errors import InputError
+from bimba.ops.packages import why_unusable
 from bimba.ops.selective_scan.arguments import ScanArguments, ScanGradients, ScanResult
 
 logger = logging.getLogger(__name__)
@@ -51,25 +51,25 @@ class Implementation:
         return cast("ScanModule", importlib.import_module(f"bimba.ops.selective_scan.{self.name}"))
 
 
-def _has(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
-
-
 def _no_obstacle(device: torch.device) -> None:
     """The reference runs wherever torch does."""
+
+
+def _needs(package: str, fix: str) -> tuple[str, str] | None:
+    problem = why_unusable(package)
+    return None if problem is None else (f"needs {problem}", fix)
 
 
 def _cpu_obstacle(device: torch.device) -> tuple[str, str] | None:
     if device.type != "cpu":
         return f"works on CPU tensors, and these are on {device}", "move them to the CPU, or ask for another one"
-    if not _has("numba"):
-        return "needs numba, which is not installed", "pip install numba"
-    return None
+    return _needs("numba", "pip install --upgrade numba")
 
 
 def _triton_obstacle(device: torch.device) -> tuple[str, str] | None:
-    if not _has("triton"):
-        return "needs triton, which is not installed", 'pip install "bimba[kernels]"'
+    missing = _needs("triton", 'pip install "bimba[kernels]"')
+    if missing is not None:
+        return missing
     if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
         return (
             f"works on CUDA GPUs, and these tensors are on {device}",
@@ -79,11 +79,10 @@ def _triton_obstacle(device: torch.device) -> tuple[str, str] | None:
 
 
 def _mamba_ssm_obstacle(device: torch.device) -> tuple[str, str] | None:
-    if not _has("mamba_ssm"):
-        return "needs mamba-ssm, which is not installed", "pip install mamba-ssm (it needs a CUDA build of torch)"
-    if device.type != "cuda":
+    missing = _needs("mamba_ssm", "pip install mamba-ssm (it needs a CUDA build of torch)")
+    if missing is None and device.type != "cuda":
         return f"works on CUDA GPUs, and these tensors are on {device}", "move them to a GPU, or ask for another one"
-    return None
+    return missing
 
 
 IMPLEMENTATIONS: Mapping[str, Implementation] = MappingProxyType(
@@ -101,6 +100,11 @@ IMPLEMENTATIONS: Mapping[str, Implementation] = MappingProxyType(
 
 _BEST = {"cpu": "cpu", "cuda": "triton"}
 """What "auto" stands for on a type of device; the reference elsewhere."""
+
+
+def preferred(device_type: str) -> Implementation:
+    """What "auto" would like to run on a type of device ("cpu", "cuda", ...), whether it can or not."""
+    return IMPLEMENTATIONS[_BEST.get(device_type, "reference")]
 
 
 def choose(name: str, device: torch.device) -> Implementation:
@@ -128,7 +132,7 @@ def choose(name: str, device: torch.device) -> Implementation:
 @cache
 def _automatic(device_type: str) -> Implementation:
     """The best for a type of device; says once which."""
-    best = IMPLEMENTATIONS[_BEST.get(device_type, "reference")]
+    best = preferred(device_type)
     obstacle = best.obstacle(torch.device(device_type))
     if obstacle is not None:
         reference = IMPLEMENTATIONS["reference"]
