@@ -28,10 +28,8 @@ from bimba.compressors.mixer import BidirectionalMixer, ScanDirection
 from bimba.ops import interleave, selective_scan
 from bimba.ops.selective_scan.checks import check_positions
 
-ENTRIES_A_CHUNK = {"cpu": 2**24}
-"""Rows times inner width (times batch) of a chunk, by type of device: 64 MB a tensor in float32 on a CPU."""
-
-_ENTRIES_ELSEWHERE = 2**27
+ENTRIES_A_CHUNK = 2**24
+"""Batch times rows times inner width of a chunk: 64 MB a tensor in float32."""
 
 Prepare = Callable[[Tensor], Tensor]
 Result = TypeVar("Result")
@@ -100,7 +98,7 @@ def fill_queries(
         queries: [B, Q, D].
         positions: of the queries in the joint sequence, rising [Q].
         prepare: what is done to each row first (the norm) [B, n, D] -> [B, n, D].
-        chunk_size: rows of the sequence at a time; by default as many as take about 64 MB (CPU) a tensor.
+        chunk_size: rows of the sequence at a time; by default as many as take 64 MB a tensor in float32.
 
     Returns:
         [B, Q, D].
@@ -111,8 +109,7 @@ def fill_queries(
     batch, num_queries = queries.shape[:2]
     length = tokens.shape[1] + num_queries
     if chunk_size is None:
-        entries = ENTRIES_A_CHUNK.get(tokens.device.type, _ENTRIES_ELSEWHERE)
-        chunk_size = max(1, entries // (batch * mixer.inner_dim))
+        chunk_size = max(1, ENTRIES_A_CHUNK // max(1, batch * mixer.inner_dim))
     if chunk_size < 1:
         raise ValueError(f"a chunk has at least 1 row, not {chunk_size}.")
     positions = positions.cpu()

@@ -89,7 +89,7 @@ class SelectiveScanCompressor(nn.Module):
         multi_scale: between layers, keep the tokens of every second frame only (no effect with one layer).
         scan_implementation: which implementation of `bimba.ops.selective_scan` runs, "auto" for the best.
         chunk_size: places of the sequence that the last layer reads at a time; by default as many as take 64 MB a
-            tensor on a CPU. It bounds the memory and changes nothing else.
+            tensor in float32. It bounds the memory and changes nothing else.
 
     Raises:
         ValueError: a size is below 1.

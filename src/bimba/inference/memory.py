@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from bimba.compressors.one_pass import ENTRIES_A_CHUNK
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.modeling import FRAMES_PER_STEP
 from bimba.ops.pool import pooled_shape
 
 _FLOAT32_BYTES = 4
-# Peak of the reference scan for each of the L x E entries of its input: measured as 32 (float32) and 34 (bfloat16) at
-# the released width, from 4 to 16 frames; narrow models, whose state weighs more, take up to 47.
-_SCAN_BYTES = 34
+# Peak of the compressor at work for each of the entries (rows x E) of the chunk that it reads, and for each of the
+# Q x E entries that it keeps (a sum of steps; the output itself comes on top): measured on a CPU at the released width,
+# from 1 to 24 frames, in float32 and bfloat16.
+_CHUNK_BYTES, _KEPT_BYTES = 24, 4
 # A transformer's layer holds about so many tensors of its width, and of its inner width, at a time.
 _WIDE_TENSORS, _INNER_TENSORS = 6, 3
 
@@ -83,7 +85,9 @@ def _compress(config: BimbaConfig, num_frames: int, itemsize: int) -> int:
         return int(2 * tokens)
     num_queries = prod(pooled_shape(num_frames, side, side, config.pool, config.pool_mode))
     inner = config.compressor["expand"] * width
-    return int(tokens + (num_patches + num_queries) * inner * _SCAN_BYTES)
+    chunk = min(ENTRIES_A_CHUNK, (num_patches + num_queries) * inner)
+    kept = num_queries * (inner * (itemsize + _KEPT_BYTES) + 2 * width * itemsize)
+    return int(tokens + chunk * _CHUNK_BYTES + kept)
 
 
 def _answer(text: Any, num_tokens: int, itemsize: int) -> int | None:
