@@ -1,8 +1,9 @@
 """A call and the arguments to make it with in; all of them made, by as many threads as torch uses, out."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVarTuple
 
 import torch
@@ -16,18 +17,39 @@ if hasattr(os, "register_at_fork"):
 
 
 def run_side_by_side(call: Callable[[*Arguments], None], arguments: Sequence[tuple[*Arguments]]) -> None:
-    """Make all calls on `torch.get_num_threads()` threads and return when all are done; the first error is raised.
+    """Make all calls on `torch.get_num_threads()` threads, this one among them, and return when all are done.
 
     The calls must release the interpreter's lock to gain anything. Threads of our own, not those of a compiler's
     runtime: those forbid being used from two threads at once, or after a fork.
+
+    Raises:
+        Exception: the first one that a call raised; calls that had not begun then are not made.
     """
-    num_threads = torch.get_num_threads()
-    if num_threads == 1 or len(arguments) == 1:
-        for each in arguments:
-            call(*each)
+    num_threads = min(torch.get_num_threads(), len(arguments))
+    pending = deque(arguments)
+
+    def work() -> None:
+        while pending:
+            try:
+                each = pending.popleft()
+            except IndexError:  # another thread was faster
+                return
+            try:
+                call(*each)
+            except BaseException:
+                pending.clear()
+                raise
+
+    if num_threads <= 1:
+        work()
         return
     pool = _pools.get(num_threads)
     if pool is None:
         pool = _pools.setdefault(num_threads, ThreadPoolExecutor(num_threads, thread_name_prefix="bimba-scan"))
-    for done in [pool.submit(call, *each) for each in arguments]:
-        done.result()
+    helpers = [pool.submit(work) for _ in range(num_threads - 1)]
+    try:
+        work()
+    finally:
+        wait(helpers)
+    for helper in helpers:
+        helper.result()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bimba.ops.selective_scan.arguments import ScanArguments
 from bimba.ops.selective_scan.checks import check_arguments
-from bimba.ops.selective_scan.choice import IMPLEMENTATIONS, Implementation, choose
+from bimba.ops.selective_scan.choice import IMPLEMENTATIONS, Implementation, check_name, choose
 from bimba.ops.selective_scan.mamba_ssm import selective_scan_mamba_ssm
 from bimba.ops.selective_scan.operator import scan_forward
 
@@ -63,6 +63,7 @@ def selective_scan(
     """
     arguments = ScanArguments(x, dt, A, B, C, D, z, dt_bias, initial_state, positions, dt_softplus, reverse)
     check_arguments(arguments)
+    check_name(implementation)
     if implementation == "mamba_ssm":
         # It brings its own gradients, which the inside of an operator could not have.
         choose(implementation, x.device)

@@ -107,6 +107,16 @@ def preferred(device_type: str) -> Implementation:
     return IMPLEMENTATIONS[_BEST.get(device_type, "reference")]
 
 
+def check_name(name: str) -> None:
+    """Refuse a name that is neither "auto" nor one of `IMPLEMENTATIONS`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if name != "auto" and name not in IMPLEMENTATIONS:
+        raise ValueError(f"selective_scan implementation {name!r} is none of auto, {', '.join(IMPLEMENTATIONS)}.")
+
+
 def choose(name: str, device: torch.device) -> Implementation:
     """The implementation that a name stands for on a device.
 
@@ -118,10 +128,9 @@ def choose(name: str, device: torch.device) -> Implementation:
         ValueError: there is no such name.
         InputError: it cannot run there; the error says what to install or to do.
     """
+    check_name(name)
     if name == "auto":
         return _automatic(device.type)
-    if name not in IMPLEMENTATIONS:
-        raise ValueError(f"selective_scan implementation {name!r} is none of auto, {', '.join(IMPLEMENTATIONS)}.")
     chosen = IMPLEMENTATIONS[name]
     obstacle = chosen.obstacle(device)
     if obstacle is not None:

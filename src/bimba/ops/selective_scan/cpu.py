@@ -12,9 +12,12 @@ from torch import Tensor
 from bimba.ops.selective_scan.arguments import STEPS_A_STATE, ScanArguments, ScanGradients, ScanResult
 from bimba.ops.threads import run_side_by_side
 
-MAX_GROUPS = 32
-"""Most groups of channels with sums of their own for the gradients of B and C: the sums' order, and so the last bits
-of the result, must not depend on the number of threads."""
+FEWEST_LANES = 64
+"""Channels below which sharing out is not worth it."""
+
+GROUP_LANES, MAX_GROUPS = 128, 32
+"""Channels of a group with sums of its own for the gradients of B and C, and most groups; larger ones follow. The order
+of the sums, and so the last bits of the result, must not depend on the number of threads."""
 
 
 def _kernels() -> ModuleType:
@@ -36,8 +39,10 @@ def forward(arguments: ScanArguments, *, save_states: bool) -> ScanResult:
     saved_states = torch.empty(batch, num_saved, channels, state_dim, dtype=dtype)
     results = [tensor.numpy() for tensor in (y, final_state, saved_states)]
 
+    lanes = _lanes_a_call(batch * channels, kernels.LANES)
+
     def task(item: int, first: int) -> None:
-        last = min(first + kernels.LANES, channels)
+        last = min(first + lanes, channels)
         kernels.scan_forward(
             *given.of(item, "x", "dt", "A", "B", "C", "D", "z", "dt_bias", "initial_state"),
             given.positions,
@@ -48,7 +53,7 @@ def forward(arguments: ScanArguments, *, save_states: bool) -> ScanResult:
             *(result[item] for result in results),
         )
 
-    run_side_by_side(task, [(item, first) for item in range(batch) for first in range(0, channels, kernels.LANES)])
+    run_side_by_side(task, [(item, first) for item in range(batch) for first in range(0, channels, lanes)])
     return ScanResult(y.to(arguments.x.dtype), final_state, saved_states)
 
 
@@ -58,8 +63,8 @@ def backward(arguments: ScanArguments, saved_states: Tensor, grad_y: Tensor, gra
     given = _Rows(arguments)
     batch, length, channels = arguments.x.shape
     state_dim, dtype = arguments.A.shape[1], arguments.state_dtype
-    num_blocks = -(-channels // kernels.LANES)
-    group = -(-num_blocks // MAX_GROUPS) * kernels.LANES
+    num_blocks = -(-channels // GROUP_LANES)
+    group = max(1, -(-num_blocks // MAX_GROUPS)) * GROUP_LANES
     num_groups = -(-channels // group)
 
     def empty(*shape: int) -> Tensor:
@@ -107,6 +112,12 @@ def backward(arguments: ScanArguments, saved_states: Tensor, grad_y: Tensor, gra
     return ScanGradients._make(
         None if inputs[name] is None else sums[name].to(inputs[name].dtype) for name in ScanGradients._fields
     )
+
+
+def _lanes_a_call(num_channels: int, most: int) -> int:
+    """As many channels as give each thread something to do, but not too few at a time."""
+    share = -(-num_channels // torch.get_num_threads())
+    return min(most, max(FEWEST_LANES, -(-share // FEWEST_LANES) * FEWEST_LANES))
 
 
 class _Rows:

@@ -1,11 +1,11 @@
 """Rows of one sequence in, its scan or the scan's gradients out: the loops of the CPU implementation.
 
-Each call does the channels first..last of one sequence, `LANES` at a time, and shares nothing that it writes with
+Each call does the channels first..last of one sequence, up to `LANES` at a time, and shares nothing that it writes with
 calls for other channels; so calls run side by side. The lanes are channels, since those are neighbours in memory and
 do not talk to each other. Import needs numba.
 
 Shapes: L length, E channels, N state, Q positions asked for (L if all), S saved states, J = STEPS_A_STATE,
-W = `LANES`. A tensor that is not given is an array of size 0.
+W lanes. A tensor that is not given is an array of size 0.
 """
 
 from typing import Any
@@ -15,8 +15,8 @@ import numpy as np
 from bimba.ops.selective_scan.arguments import STEPS_A_STATE
 from bimba.ops.vector_math import LOG2_E, exp2, sigmoid, softplus, vectorised
 
-LANES = 128
-"""Channels done together: enough to hide the latency of an exponential, few enough for states to stay in the cache."""
+LANES = 256
+"""Most channels done together: enough to hide the latency of an exponential, few enough for the cache to hold states."""
 
 _TILE = 16
 """Steps whose inputs are fetched and whose outputs are finished together; a divisor of STEPS_A_STATE."""
@@ -32,7 +32,7 @@ def _load_rates(A: Any, first: int, width: int, rates: Any) -> None:
     for n in range(rates.shape[0]):
         for i in range(width):
             rates[n, i] = A[first + i, n] * LOG2_E
-        for i in range(width, LANES):
+        for i in range(width, rates.shape[1]):
             rates[n, i] = 0.0
 
 
@@ -79,7 +79,7 @@ def _load_steps(
                 s[j, i] += dt_bias[first + i]
     if dt_softplus:
         every = s.ravel()
-        for i in range((end - begin) * LANES):
+        for i in range((end - begin) * s.shape[1]):
             every[i] = softplus(every[i])
     for j in range(end - begin):
         t = length - 1 - begin - j if reverse else begin + j
@@ -88,32 +88,42 @@ def _load_steps(
 
 
 @vectorised(_EXACT)
-def _step(rates: Any, s: Any, u: Any, B: Any, h: Any) -> None:
-    """Set h <- exp(s A) h + B u, in place; B [N]."""
-    for n in range(h.shape[0]):
-        write = B[n]
-        for i in range(LANES):
-            h[n, i] = exp2(s[i] * rates[n, i]) * h[n, i] + write * u[i]
+def _step(rates: Any, s: Any, u: Any, j: int, B: Any, t: int, h: Any, place: int) -> None:
+    """Set h[place + 1] <- exp(s A) h[place] + B u, of the row j of s and u and the row t of B [L, N]."""
+    for n in range(h.shape[1]):
+        write = B[t, n]
+        for i in range(h.shape[2]):
+            h[place + 1, n, i] = exp2(s[j, i] * rates[n, i]) * h[place, n, i] + write * u[j, i]
 
 
 @vectorised(_EXACT)
-def _step_and_read(rates: Any, s: Any, u: Any, B: Any, C: Any, h: Any, y: Any) -> None:
-    """The same, and y = C . h [W]; C [N]."""
-    y[:] = 0.0
+def _step_in_place(rates: Any, s: Any, u: Any, j: int, B: Any, t: int, h: Any) -> None:
+    """Set h <- exp(s A) h + B u, of the row j of s and u and the row t of B [L, N]."""
     for n in range(h.shape[0]):
-        write, read = B[n], C[n]
-        for i in range(LANES):
-            entry = exp2(s[i] * rates[n, i]) * h[n, i] + write * u[i]
+        write = B[t, n]
+        for i in range(h.shape[1]):
+            h[n, i] = exp2(s[j, i] * rates[n, i]) * h[n, i] + write * u[j, i]
+
+
+@vectorised(_EXACT)
+def _step_and_read(rates: Any, s: Any, u: Any, j: int, B: Any, t: int, C: Any, slot: int, h: Any, y: Any) -> None:
+    """The same, and y = C . h [W], of the row slot of C [Q, N]."""
+    for i in range(h.shape[1]):
+        y[i] = 0.0
+    for n in range(h.shape[0]):
+        write, read = B[t, n], C[slot, n]
+        for i in range(h.shape[1]):
+            entry = exp2(s[j, i] * rates[n, i]) * h[n, i] + write * u[j, i]
             h[n, i] = entry
             y[i] += read * entry
 
 
 @vectorised(_EXACT)
-def _store_output(read: Any, x: Any, D: Any, z: Any, slot: int, first: int, width: int, y: Any) -> None:
-    """(C . h + D x) silu(z) -> one row of y [Q, E]; x [E], z [Q, E]."""
+def _store_output(read: Any, x: Any, t: int, D: Any, z: Any, slot: int, first: int, width: int, y: Any) -> None:
+    """(C . h + D x) silu(z) -> the row slot of y [Q, E]; of the row t of x [L, E] and the row slot of z [Q, E]."""
     if D.size:
         for i in range(width):
-            read[i] += D[first + i] * x[first + i]
+            read[i] += D[first + i] * x[t, first + i]
     if z.size:
         for i in range(width):
             gate = z[slot, first + i]
@@ -160,10 +170,11 @@ def scan_forward(
         saved_states: result [S, E, N], the states before the steps 0, J, 2 J, ...; none are saved if S is 0.
     """
     length, state_dim, num_asked = x.shape[0], A.shape[1], positions.shape[0]
-    rates, h = np.empty((state_dim, LANES), x.dtype), np.empty((state_dim, LANES), x.dtype)
-    s, u, read = np.zeros((_TILE, LANES), x.dtype), np.zeros((_TILE, LANES), x.dtype), np.empty(LANES, x.dtype)
-    for start in range(first, last, LANES):
-        width = min(LANES, last - start)
+    lanes = min(LANES, last - first)
+    rates, h = np.empty((state_dim, lanes), x.dtype), np.empty((state_dim, lanes), x.dtype)
+    s, u, read = np.zeros((_TILE, lanes), x.dtype), np.zeros((_TILE, lanes), x.dtype), np.empty(lanes, x.dtype)
+    for start in range(first, last, lanes):
+        width = min(lanes, last - start)
         _load_rates(A, start, width, rates)
         _load_state(initial_state, start, width, h)
         slot = num_asked - 1 if reverse else 0
@@ -175,84 +186,94 @@ def scan_forward(
             for step in range(begin, end):
                 t = length - 1 - step if reverse else step
                 if 0 <= slot < num_asked and positions[slot] == t:
-                    _step_and_read(rates, s[step - begin], u[step - begin], B[t], C[slot], h, read)
-                    _store_output(read, x[t], D, z, slot, start, width, y)
+                    _step_and_read(rates, s, u, step - begin, B, t, C, slot, h, read)
+                    _store_output(read, x, t, D, z, slot, start, width, y)
                     slot += -1 if reverse else 1
                 else:
-                    _step(rates, s[step - begin], u[step - begin], B[t], h)
+                    _step_in_place(rates, s, u, step - begin, B, t, h)
         _store_state(h, start, width, final_state)
 
 
 @vectorised(_SUMS)
-def _gate_back(C: Any, h: Any, x: Any, D: Any, z: Any, first: int, width: int, y_grad: Any, z_grad: Any) -> None:
-    """Through y = (C . h + D x) silu(z): sets z' [E], and y' [W] becomes the gradient before the gate."""
-    ungated = np.zeros(LANES, h.dtype)
-    for n in range(h.shape[0]):
-        read = C[n]
-        for i in range(LANES):
-            ungated[i] += read * h[n, i]
+def _gate_back(
+    C: Any, slot: int, h: Any, place: int, x: Any, t: int, D: Any, z: Any, first: int, width: int,
+    ungated: Any, y_grad: Any, z_grad: Any,
+) -> None:  # fmt: skip
+    """Through y = (C . h + D x) silu(z): sets a row of z' [Q, E], and y' [W] becomes the gradient before the gate."""
+    for i in range(h.shape[2]):
+        ungated[i] = 0.0
+    for n in range(h.shape[1]):
+        read = C[slot, n]
+        for i in range(h.shape[2]):
+            ungated[i] += read * h[place, n, i]
     if D.size:
         for i in range(width):
-            ungated[i] += D[first + i] * x[first + i]
+            ungated[i] += D[first + i] * x[t, first + i]
     for i in range(width):
-        gate = z[first + i]
+        gate = z[slot, first + i]
         open_share = sigmoid(gate)
         opened = gate * open_share
-        z_grad[first + i] = y_grad[i] * ungated[i] * (open_share + opened - opened * open_share)
+        z_grad[slot, first + i] = y_grad[i] * ungated[i] * (open_share + opened - opened * open_share)
         y_grad[i] *= opened
 
 
 @vectorised(_SUMS)
-def _read_back(C: Any, h: Any, y_grad: Any, C_grad: Any, g: Any) -> None:
-    """Through y = C . h: g += C y', and y' . h is added to C'; C, C' [N], h and g [N, W], y' [W]."""
-    for n in range(h.shape[0]):
-        read, total = C[n], h.dtype.type(0.0)
-        for i in range(LANES):
+def _read_back(C: Any, slot: int, h: Any, place: int, y_grad: Any, C_grad: Any, g: Any) -> None:
+    """Through y = C . h: g [N, W] += C y', and y' . h is added to a row of C' [Q, N]."""
+    for n in range(g.shape[0]):
+        read, total = C[slot, n], g.dtype.type(0.0)
+        for i in range(g.shape[1]):
             g[n, i] += read * y_grad[i]
-            total += y_grad[i] * h[n, i]
-        C_grad[n] += total
+            total += y_grad[i] * h[place, n, i]
+        C_grad[slot, n] += total
 
 
 @vectorised(_SUMS)
 def _step_back(
-    rates: Any, s: Any, u: Any, B: Any, h: Any, g: Any, s_grad: Any, u_grad: Any, B_grad: Any, A_total: Any
-) -> None:
-    """Through one step: g, the gradient of the state after it, becomes that of the state h before it.
+    rates: Any, s: Any, u: Any, j: int, B: Any, t: int, h: Any, g: Any,
+    s_grad: Any, u_grad: Any, B_grad: Any, A_total: Any,
+) -> None:  # fmt: skip
+    """Through one step: g, the gradient of the state after it, becomes that of the state h[j] before it.
 
-    Sets u' [W] and s' [W] (by the decay alone, and times log2(e)); adds to B' [N] and to the gradient of A [N, W].
+    Sets u' [W] and s' [W] (by the decay alone, and times log2(e)); adds to a row of B' [L, N] and to the gradient of A
+    [N, W].
     """
-    s_grad[:] = 0.0
-    u_grad[:] = 0.0
-    for n in range(h.shape[0]):
-        write, total = B[n], h.dtype.type(0.0)
-        for i in range(LANES):
+    for i in range(g.shape[1]):
+        s_grad[i] = 0.0
+        u_grad[i] = 0.0
+    for n in range(g.shape[0]):
+        write, total = B[t, n], g.dtype.type(0.0)
+        for i in range(g.shape[1]):
             entry = g[n, i]
-            total += entry * u[i]
+            total += entry * u[j, i]
             u_grad[i] += write * entry
-            faded = exp2(s[i] * rates[n, i]) * entry
-            through = faded * h[n, i]
+            faded = exp2(s[j, i] * rates[n, i]) * entry
+            through = faded * h[j, n, i]
             s_grad[i] += through * rates[n, i]
-            A_total[n, i] += through * s[i]
+            A_total[n, i] += through * s[j, i]
             g[n, i] = faded
-        B_grad[n] += total
+        B_grad[t, n] += total
 
 
 @vectorised(_EXACT)
 def _store_step_gradients(
-    x: Any, dt: Any, dt_bias: Any, dt_softplus: bool, first: int, width: int, s: Any, s_grad: Any, u_grad: Any,
-    x_grad: Any, dt_grad: Any, bias_total: Any,
+    x: Any, dt: Any, t: int, dt_bias: Any, dt_softplus: bool, first: int, width: int, s: Any, j: int,
+    s_grad: Any, u_grad: Any, x_grad: Any, dt_grad: Any, bias_total: Any,
 ) -> None:  # fmt: skip
-    """Gradients of s and u [W] -> those of one row of x and dt [E]; x' is added to."""
+    """Gradients of s and u [W] -> those of the row t of x and dt [L, E]; x' is added to."""
     for i in range(width):
-        x_grad[first + i] += u_grad[i] * s[i]
-        s_grad[i] = s_grad[i] / LOG2_E + u_grad[i] * x[first + i]
+        x_grad[t, first + i] += u_grad[i] * s[j, i]
+        s_grad[i] = s_grad[i] / LOG2_E + u_grad[i] * x[t, first + i]
     if dt_softplus:
         # The derivative of softplus. From its value it would be 1 - exp(-s), which small steps would cancel.
-        for i in range(width):
-            before = dt[first + i] + dt_bias[first + i] if dt_bias.size else dt[first + i]
-            s_grad[i] *= sigmoid(before)
+        if dt_bias.size:
+            for i in range(width):
+                s_grad[i] *= sigmoid(dt[t, first + i] + dt_bias[first + i])
+        else:
+            for i in range(width):
+                s_grad[i] *= sigmoid(dt[t, first + i])
     for i in range(width):
-        dt_grad[first + i] = s_grad[i]
+        dt_grad[t, first + i] = s_grad[i]
         bias_total[i] += s_grad[i]
 
 
@@ -302,13 +323,15 @@ def scan_backward(
         initial_grad: result [E, N].
     """
     length, state_dim, num_asked = x.shape[0], A.shape[1], positions.shape[0]
-    rates, g = np.empty((state_dim, LANES), x.dtype), np.empty((state_dim, LANES), x.dtype)
-    h = np.empty((STEPS_A_STATE + 1, state_dim, LANES), x.dtype)
-    s, u = np.zeros((STEPS_A_STATE, LANES), x.dtype), np.zeros((STEPS_A_STATE, LANES), x.dtype)
-    s_grad, u_grad, out_grad = np.empty(LANES, x.dtype), np.empty(LANES, x.dtype), np.zeros(LANES, x.dtype)
-    A_total, D_total, bias_total = np.empty_like(rates), np.empty(LANES, x.dtype), np.empty(LANES, x.dtype)
-    for start in range(first, last, LANES):
-        width = min(LANES, last - start)
+    lanes = min(LANES, last - first)
+    rates, g = np.empty((state_dim, lanes), x.dtype), np.empty((state_dim, lanes), x.dtype)
+    h = np.empty((STEPS_A_STATE + 1, state_dim, lanes), x.dtype)
+    s, u = np.zeros((STEPS_A_STATE, lanes), x.dtype), np.zeros((STEPS_A_STATE, lanes), x.dtype)
+    s_grad, u_grad, out_grad = np.empty(lanes, x.dtype), np.empty(lanes, x.dtype), np.zeros(lanes, x.dtype)
+    A_total, D_total, bias_total = np.empty_like(rates), np.empty(lanes, x.dtype), np.empty(lanes, x.dtype)
+    entering, ungated = np.empty_like(rates), np.empty(lanes, x.dtype)
+    for start in range(first, last, lanes):
+        width = min(lanes, last - start)
         _load_rates(A, start, width, rates)
         _load_state(state_grad, start, width, g)
         A_total[:] = 0.0
@@ -317,12 +340,12 @@ def scan_backward(
         slot = 0 if reverse else num_asked - 1
         for chunk in range((length - 1) // STEPS_A_STATE, -1, -1):
             begin, end = chunk * STEPS_A_STATE, min(length, (chunk + 1) * STEPS_A_STATE)
-            _load_state(saved_states[chunk], start, width, h[0])
+            _load_state(saved_states[chunk], start, width, entering)
+            h[0] = entering
             _load_steps(x, dt, dt_bias, dt_softplus, reverse, begin, end, start, width, s, u)
             for step in range(begin, end):
                 t, j = (length - 1 - step if reverse else step), step - begin
-                h[j + 1] = h[j]
-                _step(rates, s[j], u[j], B[t], h[j + 1])
+                _step(rates, s, u, j, B, t, h, j)
             for step in range(end - 1, begin - 1, -1):
                 t, j = (length - 1 - step if reverse else step), step - begin
                 for i in range(width):
@@ -331,18 +354,17 @@ def scan_backward(
                     for i in range(width):
                         out_grad[i] = y_grad[slot, start + i]
                     if z.size:
-                        _gate_back(C[slot], h[j + 1], x[t], D, z[slot], start, width, out_grad, z_grad[slot])
+                        _gate_back(C, slot, h, j + 1, x, t, D, z, start, width, ungated, out_grad, z_grad)
                     if D.size:
                         for i in range(width):
                             x_grad[t, start + i] = out_grad[i] * D[start + i]
                             D_total[i] += out_grad[i] * x[t, start + i]
-                    _read_back(C[slot], h[j + 1], out_grad, C_grad[slot], g)
+                    _read_back(C, slot, h, j + 1, out_grad, C_grad, g)
                     slot += 1 if reverse else -1
-                _step_back(rates, s[j], u[j], B[t], h[j], g, s_grad, u_grad, B_grad[t], A_total)
+                _step_back(rates, s, u, j, B, t, h, g, s_grad, u_grad, B_grad, A_total)
                 _store_step_gradients(
-                    x[t], dt[t], dt_bias, dt_softplus, start, width, s[j], s_grad, u_grad, x_grad[t], dt_grad[t],
-                    bias_total,
-                )  # fmt: skip
+                    x, dt, t, dt_bias, dt_softplus, start, width, s, j, s_grad, u_grad, x_grad, dt_grad, bias_total
+                )
         _store_state(A_total, start, width, A_grad)
         _store_state(g, start, width, initial_grad)
         for i in range(width):

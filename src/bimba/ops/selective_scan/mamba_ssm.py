@@ -52,7 +52,7 @@ def selective_scan_mamba_ssm(arguments: ScanArguments) -> tuple[Tensor, Tensor]:
     y = y.transpose(1, 2)
     if arguments.reverse:
         y = y.flip(1)
-    return (y if positions is None else y.index_select(1, positions)).contiguous(), final_state
+    return (y if positions is None else y.index_select(1, positions)).contiguous(), final_state.detach()
 
 
 def _at_all_steps(tensor: Tensor, x: Tensor, positions: Tensor | None) -> Tensor:

@@ -41,9 +41,9 @@ def scan_forward(
     if positions is not None:
         check_positions(positions, x.shape[1])
         # Callers may keep positions on the CPU.
-        arguments = arguments._replace(positions=positions.to(x.device))
+        arguments = arguments._replace(positions=positions.to(x.device).contiguous())
     y, final_state, saved = chosen.module.forward(arguments, save_states=save_states)
-    return y, final_state, saved
+    return y.contiguous(), final_state.contiguous(), saved.contiguous()
 
 
 @scan_forward.register_fake
@@ -86,18 +86,21 @@ def scan_backward(
         The gradients of `ScanGradients` in their order; an empty tensor for an argument that is None.
     """
     if positions is not None:
-        positions = positions.to(x.device)
+        positions = positions.to(x.device).contiguous()
     arguments = ScanArguments(x, dt, A, B, C, D, z, dt_bias, initial_state, positions, dt_softplus, reverse)
     module = choose(implementation, x.device).module
     gradients = module.backward(arguments, saved_states, grad_y, grad_state)
-    return [x.new_empty(0) if gradient is None else gradient for gradient in gradients]
+    return [x.new_empty(0) if gradient is None else gradient.contiguous() for gradient in gradients]
 
 
 @scan_backward.register_fake
 def _scan_backward_shapes(*arguments: Any) -> list[Tensor]:
     num_grads = len(ScanGradients._fields)
     _, _, _, *rest = arguments
-    return [rest[0].new_empty(0) if tensor is None else torch.empty_like(tensor) for tensor in rest[:num_grads]]
+    return [
+        rest[0].new_empty(0) if tensor is None else torch.empty_like(tensor, memory_format=torch.contiguous_format)
+        for tensor in rest[:num_grads]
+    ]
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:

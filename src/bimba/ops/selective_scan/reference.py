@@ -105,7 +105,7 @@ def backward(arguments: ScanArguments, saved_states: Tensor, grad_y: Tensor, gra
                 sums[name] += gradients[name]
             elif name != "initial_state":
                 sums[name][:, asked if name in {"C", "z"} else steps] = gradients[name]
-    sums["initial_state"] = grad_state
+    sums["initial_state"] = grad_state.clone()
     return ScanGradients._make(
         sums[name].to(tensors[name].dtype) if name in tensors else None for name in ScanGradients._fields
     )

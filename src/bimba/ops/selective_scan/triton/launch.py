@@ -363,7 +363,7 @@ def _gradients_of_nothing(arguments: ScanArguments, grad_state: Tensor) -> ScanG
         D=None if arguments.D is None else torch.zeros_like(arguments.D),
         z=None if arguments.z is None else torch.zeros_like(arguments.z),
         dt_bias=None if arguments.dt_bias is None else torch.zeros_like(arguments.dt_bias),
-        initial_state=_like(grad_state, arguments.initial_state),
+        initial_state=_like(grad_state.clone(), arguments.initial_state),
     )
 
 
