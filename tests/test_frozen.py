@@ -22,7 +22,20 @@ from bimba.text.prompts import PROMPT_VERSION
 
 FROZEN = Path(__file__).parent / "data" / "frozen"
 REFREEZE = os.environ.get("BIMBA_REFREEZE") == "1"
-COMMANDS = ("", "ask", "chat", "convert", "demo", "doctor", "needles", "needles make", "plan")
+COMMANDS = (
+    "",
+    "ask",
+    "bench",
+    "bench compress",
+    "bench scan",
+    "chat",
+    "convert",
+    "demo",
+    "doctor",
+    "needles",
+    "needles make",
+    "plan",
+)
 
 
 def parameters(function: Any) -> str:
@@ -49,7 +62,7 @@ CONTRACT = {
     VideoQA.prepare: ASK,
     SelectiveScanCompressor.__init__: "self, dim, *, pool=(1, 2, 2), pool_mode='bilinear', num_layers=1, "
     "state_dim=16, conv_width=4, expand=2, bidirectional=True, query_position='interleaved', norm=True, "
-    "norm_eps=1e-06, residual=True, multi_scale=True",
+    "norm_eps=1e-06, residual=True, multi_scale=True, scan_implementation='auto', chunk_size=None",
     SelectiveScanCompressor.forward: "self, tokens, queries=None",
     SelectiveScanCompressor.load_public_state_dict: "self, state",
     PoolingCompressor.__init__: "self, *, pool=(1, 2, 2), pool_mode='bilinear'",

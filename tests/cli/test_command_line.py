@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from bimba.cli import app
 
 BIMBA = Path(sys.executable).with_name("bimba")
-COMMANDS = {"ask", "chat", "convert", "demo", "doctor", "needles", "plan"}
+COMMANDS = {"ask", "bench", "chat", "convert", "demo", "doctor", "needles", "plan"}
 
 
 def bimba(

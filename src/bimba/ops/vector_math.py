@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir  # comes with numba
 from numba import njit, types
 from numba.extending import intrinsic, overload
 
@@ -45,7 +44,7 @@ def _float_of_bits(typing_context: Any, bits: Any) -> Any:  # noqa: ARG001 # num
     """The float32 that an int32's bits are."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        return builder.bitcast(arguments[0], ir.FloatType())
+        return builder.bitcast(arguments[0], context.get_value_type(types.float32))
 
     return types.float32(types.int32), generate
 
@@ -55,7 +54,7 @@ def _bits_of_float(typing_context: Any, number: Any) -> Any:  # noqa: ARG001
     """The int32 that a float32's bits are."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        return builder.bitcast(arguments[0], ir.IntType(32))
+        return builder.bitcast(arguments[0], context.get_value_type(types.int32))
 
     return types.int32(types.float32), generate
 

@@ -38,7 +38,6 @@ def forward(arguments: ScanArguments, *, save_states: bool) -> ScanResult:
     final_state = torch.empty(batch, channels, state_dim, dtype=dtype)
     saved_states = torch.empty(batch, num_saved, channels, state_dim, dtype=dtype)
     results = [tensor.numpy() for tensor in (y, final_state, saved_states)]
-
     lanes = _lanes_a_call(batch * channels, kernels.LANES)
 
     def task(item: int, first: int) -> None:
@@ -70,16 +69,19 @@ def backward(arguments: ScanArguments, saved_states: Tensor, grad_y: Tensor, gra
     def empty(*shape: int) -> Tensor:
         return torch.empty(*shape, dtype=dtype)
 
-    per_row = [empty(batch, length, channels), empty(batch, length, channels), empty(batch, channels, state_dim)]
-    B_parts = torch.zeros(batch, num_groups, length, state_dim, dtype=dtype)
-    C_parts = torch.zeros(batch, num_groups, given.num_asked, state_dim, dtype=dtype)
-    x_grad, dt_grad, A_grad = per_row
-    D_grad, bias_grad = empty(batch, channels), empty(batch, channels)
-    z_grad, initial_grad = empty(batch, given.num_asked, channels), empty(batch, channels, state_dim)
+    sums = ScanGradients(
+        x=empty(batch, length, channels),
+        dt=empty(batch, length, channels),
+        A=empty(batch, channels, state_dim),
+        B=torch.zeros(batch, num_groups, length, state_dim, dtype=dtype),
+        C=torch.zeros(batch, num_groups, given.num_asked, state_dim, dtype=dtype),
+        D=empty(batch, channels),
+        z=empty(batch, 0 if arguments.z is None else given.num_asked, channels),
+        dt_bias=empty(batch, channels),
+        initial_state=empty(batch, channels, state_dim),
+    )
     incoming = [grad.to(dtype).contiguous().numpy() for grad in (saved_states, grad_y, grad_state)]
-    results = [tensor.numpy() for tensor in (x_grad, dt_grad, A_grad)]
-    later = [tensor.numpy() for tensor in (D_grad, z_grad, bias_grad, initial_grad)]
-    parts = [tensor.numpy() for tensor in (B_parts, C_parts)]
+    written = {name: tensor.numpy() for name, tensor in sums._asdict().items()}
 
     def task(item: int, first: int) -> None:
         last = min(first + group, channels)
@@ -91,26 +93,15 @@ def backward(arguments: ScanArguments, saved_states: Tensor, grad_y: Tensor, gra
             first,
             last,
             *(grad[item] for grad in incoming),
-            *(result[item] for result in results),
-            *(part[item, first // group] for part in parts),
-            *(result[item] for result in later),
+            *(array[item, first // group] if name in {"B", "C"} else array[item] for name, array in written.items()),
         )
 
     run_side_by_side(task, [(item, first) for item in range(batch) for first in range(0, channels, group)])
-    sums = {
-        "x": x_grad,
-        "dt": dt_grad,
-        "A": A_grad.sum(0),
-        "B": B_parts.sum(1),
-        "C": C_parts.sum(1),
-        "D": D_grad.sum(0),
-        "z": z_grad,
-        "dt_bias": bias_grad.sum(0),
-        "initial_state": initial_grad,
-    }
     inputs = arguments._asdict()
+    over = {"A": 0, "B": 1, "C": 1, "D": 0, "dt_bias": 0}  # the batch, or the groups
     return ScanGradients._make(
-        None if inputs[name] is None else sums[name].to(inputs[name].dtype) for name in ScanGradients._fields
+        None if inputs[name] is None else (total.sum(over[name]) if name in over else total).to(inputs[name].dtype)
+        for name, total in sums._asdict().items()
     )
 
 
@@ -125,23 +116,23 @@ class _Rows:
 
     def __init__(self, arguments: ScanArguments) -> None:
         dtype = arguments.state_dtype
-        self.batch = arguments.x.shape[0]
-        state_shaped = {"A": 2, "D": 1, "dt_bias": 1}
-        per_item = {"x": 2, "dt": 2, "B": 2, "C": 2, "z": 2, "initial_state": 2}
+        shared = {"A": (0, 0), "D": (0,), "dt_bias": (0,)}
+        batched = dict.fromkeys(("x", "dt", "B", "C", "z", "initial_state"), (arguments.x.shape[0], 0, 0))
         tensors = arguments._asdict()
-        self._shared = {name: self._array(tensors[name], ndim, dtype) for name, ndim in state_shaped.items()}
-        self._own = {name: self._array(tensors[name], ndim + 1, dtype) for name, ndim in per_item.items()}
+        self._shared = {name: self._array(tensors[name], shape, dtype) for name, shape in shared.items()}
+        self._batched = {name: self._array(tensors[name], shape, dtype) for name, shape in batched.items()}
         positions = arguments.positions
         if positions is None:
             positions = torch.arange(arguments.x.shape[1])
         self.positions = positions.contiguous().numpy()
         self.num_asked: int = self.positions.shape[0]
 
-    def _array(self, tensor: Tensor | None, ndim: int, dtype: torch.dtype) -> Any:
+    def _array(self, tensor: Tensor | None, absent: tuple[int, ...], dtype: torch.dtype) -> Any:
+        """The tensor's values, or an array of the shape `absent`."""
         if tensor is None:
-            return torch.empty([self.batch, *[0] * (ndim - 1)] if ndim == 3 else [0] * ndim, dtype=dtype).numpy()
+            return torch.empty(absent, dtype=dtype).numpy()
         return tensor.detach().to(dtype).contiguous().numpy()
 
     def of(self, item: int, *names: str) -> list[Any]:
         """Arrays by name, without the batch."""
-        return [self._own[name][item] if name in self._own else self._shared[name] for name in names]
+        return [self._batched[name][item] if name in self._batched else self._shared[name] for name in names]

@@ -16,7 +16,7 @@ from bimba.ops.selective_scan.arguments import STEPS_A_STATE
 from bimba.ops.vector_math import LOG2_E, exp2, sigmoid, softplus, vectorised
 
 LANES = 256
-"""Most channels done together: enough to hide the latency of an exponential, few enough for the cache to hold states."""
+"""Most channels done together: enough to hide the latency of exponentials, few enough for the cache to hold states."""
 
 _TILE = 16
 """Steps whose inputs are fetched and whose outputs are finished together; a divisor of STEPS_A_STATE."""
