@@ -235,6 +235,25 @@ def test_the_compressor_reads_its_last_layer_in_chunks() -> None:
     torch.testing.assert_close(chunked, whole, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("chunk_size", [64, None])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gpu_gives_what_a_cpu_gives(chunk_size: int | None, dtype: torch.dtype) -> None:
+    mixer = build_mixer(40)
+    positions = query_positions(700, 190)
+    tokens, queries = draw(700, 190, dim=40)
+    expected = one_pass(mixer, tokens, queries, positions, None)
+    weights = tuple(mixer.parameters())
+    slopes = torch.autograd.grad(expected.sum(), weights)
+    mixer.to("cuda", dtype)
+    actual = one_pass(mixer, tokens.to("cuda", dtype), queries.to("cuda", dtype), positions, chunk_size)
+    tolerance = 1e-4 if dtype == torch.float32 else 3e-2
+    assert (actual.cpu().double() - expected).abs().max().item() <= tolerance * expected.abs().max().item()
+    if dtype == torch.float32:
+        for slope, truth in zip(torch.autograd.grad(actual.sum(), tuple(mixer.parameters())), slopes, strict=True):
+            assert (slope.cpu().double() - truth).abs().max().item() <= 1e-4 * truth.abs().max().item()
+
+
 @pytest.mark.parametrize("chunk_size", [0, -3])
 def test_a_chunk_of_nothing_is_refused(chunk_size: int) -> None:
     tokens, queries = draw(5, 2)

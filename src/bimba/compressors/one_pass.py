@@ -28,8 +28,9 @@ from bimba.compressors.mixer import BidirectionalMixer, ScanDirection
 from bimba.ops import interleave, selective_scan
 from bimba.ops.selective_scan.checks import check_positions
 
-ENTRIES_A_CHUNK = 2**24
-"""Batch times rows times inner width of a chunk: 64 MB a tensor in float32."""
+ENTRIES_A_CHUNK, ENTRIES_ON_CPU = 2**24, 2**22
+"""Batch times rows times inner width of a chunk. A GPU wants large ones. On a CPU a tensor of them stays at 16 MB in
+float32: memory of more than 32 MB goes back to the system when it is freed, and is fetched anew page by page."""
 
 Prepare = Callable[[Tensor], Tensor]
 Result = TypeVar("Result")
@@ -98,7 +99,7 @@ def fill_queries(
         queries: [B, Q, D].
         positions: of the queries in the joint sequence, rising [Q].
         prepare: what is done to each row first (the norm) [B, n, D] -> [B, n, D].
-        chunk_size: rows of the sequence at a time; by default as many as take 64 MB a tensor in float32.
+        chunk_size: rows of the sequence at a time; by default as many as take 16 MB (CPU) or 64 MB a tensor in float32.
 
     Returns:
         [B, Q, D].
@@ -109,7 +110,8 @@ def fill_queries(
     batch, num_queries = queries.shape[:2]
     length = tokens.shape[1] + num_queries
     if chunk_size is None:
-        chunk_size = max(1, ENTRIES_A_CHUNK // max(1, batch * mixer.inner_dim))
+        entries = ENTRIES_ON_CPU if tokens.device.type == "cpu" else ENTRIES_A_CHUNK
+        chunk_size = max(1, entries // max(1, batch * mixer.inner_dim))
     if chunk_size < 1:
         raise ValueError(f"a chunk has at least 1 row, not {chunk_size}.")
     positions = positions.cpu()

@@ -88,8 +88,8 @@ class SelectiveScanCompressor(nn.Module):
         residual: add each layer's input to its output.
         multi_scale: between layers, keep the tokens of every second frame only (no effect with one layer).
         scan_implementation: which implementation of `bimba.ops.selective_scan` runs, "auto" for the best.
-        chunk_size: places of the sequence that the last layer reads at a time; by default as many as take 64 MB a
-            tensor in float32. It bounds the memory and changes nothing else.
+        chunk_size: places of the sequence that the last layer reads at a time; by default as many as take 16 MB
+            (CPU) or 64 MB a tensor in float32. It bounds the memory and changes nothing else.
 
     Raises:
         ValueError: a size is below 1.

@@ -16,7 +16,7 @@ from bimba.ops.pool import pooled_shape
 _FLOAT32_BYTES = 4
 # Peak of the compressor at work for each of the entries (rows x E) of the chunk that it reads, and for each of the
 # Q x E entries that it keeps (a sum of steps; the output itself comes on top): measured on a CPU at the released width,
-# from 1 to 24 frames, in float32 and bfloat16.
+# from 1 to 24 frames, in float32 and bfloat16. The chunks counted are those of a GPU; on a CPU they are smaller.
 _CHUNK_BYTES, _KEPT_BYTES = 24, 4
 # A transformer's layer holds about so many tensors of its width, and of its inner width, at a time.
 _WIDE_TENSORS, _INNER_TENSORS = 6, 3

@@ -32,11 +32,13 @@ OVER_TIME = frozenset({"x", "dt", "B", "C", "z"})
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 5e-6, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 """Largest difference over the largest expected entry, by the dtype of the result."""
 
+_HAS_TRITON = importlib.util.find_spec("triton") is not None
 TRITON = pytest.param(
     "triton",
-    marks=pytest.mark.skipif(
-        importlib.util.find_spec("triton") is None, reason='needs triton: pip install "bimba[kernels]"'
-    ),
+    marks=[
+        pytest.mark.skipif(not _HAS_TRITON, reason='needs triton: pip install "bimba[kernels]"'),
+        *([] if INTERPRETED else [pytest.mark.gpu]),
+    ],
 )
 on_the_cpu = pytest.mark.parametrize("name", ["reference", "cpu"])
 every_implementation = pytest.mark.parametrize("name", ["reference", "cpu", TRITON])
