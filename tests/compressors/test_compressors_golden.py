@@ -43,7 +43,15 @@ WAYS: dict[str, dict[str, Any]] = {
 """Ways to run a compressor that must not change what it gives."""
 
 every_case = pytest.mark.parametrize("name", CASES)
-every_way = pytest.mark.parametrize("way", WAYS)
+every_way = pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(way, marks=pytest.mark.gpu if torch.cuda.is_available() else pytest.mark.interpreted)
+        if way == "triton"
+        else way
+        for way in WAYS
+    ],
+)
 
 
 @dataclass(frozen=True)

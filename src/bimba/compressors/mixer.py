@@ -6,10 +6,11 @@ convolution.
 
 import math
 from collections.abc import Callable
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bimba.ops import causal_conv1d, selective_scan
 
@@ -93,30 +94,78 @@ class ScanDirection(nn.Module):
         copy(self.A_log, entries.log().expand_as(self.A_log))
         copy(self.D, torch.ones_like(self.D))
 
-    @property
-    def rates(self) -> Tensor:
-        """A [E, N], below zero: how fast each entry of the state fades."""
-        return -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)))
+    def forward(
+        self,
+        x: Tensor,
+        z: Tensor | None = None,
+        *,
+        kept: slice = slice(None),
+        positions: Tensor | None = None,
+        initial_state: Tensor | None = None,
+        sum_steps: bool = False,
+    ) -> "Scanned":
+        """Scan the rows `kept` of x, each mixed with the rows before it (after it, in reverse), kept or not.
 
-    def convolve(self, x: Tensor) -> Tensor:
-        """Mix each place of x [B, L, E] with those before it (after it, in reverse)."""
-        return causal_conv1d(x, self.conv_weight, self.conv_bias, reverse=self.reverse)
+        All of the direction's weights are used in here: where they are loaded module by module, they are here now.
 
-    def select(self, mixed: Tensor) -> tuple[Tensor, Tensor]:
-        """Step sizes dt [B, L, E], before their bias and softplus, and what enters the state B [B, L, N]."""
+        Args:
+            x: [B, n, E]; n rows, of which L are kept.
+            z: gate [B, L, E], or [B, Q, E] with `positions`.
+            kept: the rows that are scanned; the others are only what the convolution looks at.
+            positions: of the outputs among those kept, rising [Q]; all if None.
+            initial_state: [B, E, N].
+            sum_steps: also sum the steps between the positions.
+        """
+        mixed = causal_conv1d(x, self.conv_weight, self.conv_bias, reverse=self.reverse)[:, kept]
         low_rank_dt, B = self.step_proj(mixed).split([self.dt_rank, self.state_dim], dim=-1)
-        return self.dt_proj(low_rank_dt), B
-
-    def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        """Scan x [B, L, E], gated by z [B, L, E] -> [B, L, E]."""
-        mixed = self.convolve(x)
-        dt, B = self.select(mixed)
-        C = self.readout_proj(mixed)
-        y = selective_scan(
-            mixed, dt, self.rates, B, C, self.D, z, self.dt_bias, dt_softplus=True,
-            reverse=self.reverse, implementation=self.scan_implementation,
+        dt = self.dt_proj(low_rank_dt)
+        reads = self.readout_proj(mixed if positions is None else mixed.index_select(1, positions))
+        exact = torch.promote_types(self.A_log.dtype, torch.float32)
+        rates = -torch.exp(self.A_log.to(exact))
+        step_sums = None
+        how: dict[str, Any] = {"dt_bias": self.dt_bias, "dt_softplus": True}
+        if sum_steps and positions is not None:
+            dt, how = functional.softplus(dt.to(exact) + self.dt_bias.to(exact)), {}
+            step_sums = sum_between(dt, positions)
+        y, state = selective_scan(
+            mixed, dt, rates, B, reads, self.D, z, **how,
+            reverse=self.reverse, initial_state=initial_state, return_final_state=True, positions=positions,
+            implementation=self.scan_implementation,
         )  # fmt: skip
-        return cast("Tensor", y)
+        return Scanned(y, state, reads, rates, step_sums)
+
+
+class Scanned(NamedTuple):
+    """What one direction gives.
+
+    Attributes:
+        y: [B, Q, E], or [B, L, E] without positions.
+        state: after the last step [B, E, N].
+        reads: C at the outputs [B, Q, N].
+        rates: A [E, N], below zero: how fast each entry of the state fades.
+        step_sums: of the steps before the first position and from each position on [B, 1 + Q, E], if asked for.
+    """
+
+    y: Tensor
+    state: Tensor
+    reads: Tensor
+    rates: Tensor
+    step_sums: Tensor | None
+
+
+def sum_between(steps: Tensor, positions: Tensor) -> Tensor:
+    """Sums of the steps [B, L, E] before the first position and from each of the positions [Q] on: [B, 1 + Q, E].
+
+    Sums, not differences of running sums: those would lose the small ones among the large.
+    """
+    length, num_stretches = steps.shape[1], positions.shape[0] + 1
+    marks = torch.zeros(length, dtype=torch.int64, device=steps.device).index_fill(0, positions, 1)
+    stretch = marks.cumsum(0)
+    if steps.device.type != "cuda":
+        return steps.new_zeros(steps.shape[0], num_stretches, steps.shape[2]).index_add(1, stretch, steps)
+    # There index_add sums in another order each time.
+    lengths = torch.bincount(stretch, minlength=num_stretches)
+    return torch.stack([torch.segment_reduce(item, "sum", lengths=lengths, axis=0, initial=0) for item in steps])
 
 
 class ZeroLinear(nn.Linear):
@@ -169,7 +218,7 @@ class BidirectionalMixer(nn.Module):
     def forward(self, sequence: Tensor) -> Tensor:
         """[B, L, D] -> [B, L, D], every output; `bimba.compressors.one_pass` computes some of them for less."""
         x, z = self.in_proj(sequence), self.gate_proj(sequence)
-        y = self.forward_scan(x, z)
+        y = self.forward_scan(x, z).y
         if self.backward_scan is not None:
-            y = y + self.backward_scan(x, z)
+            y = y + self.backward_scan(x, z).y
         return cast("Tensor", self.out_proj(y))

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from bimba.compressors.mixer import BidirectionalMixer, ScanDirection
+from bimba.compressors.mixer import BidirectionalMixer, Scanned
 from bimba.ops import interleave, selective_scan
 from bimba.ops.selective_scan.checks import check_positions
 
@@ -69,17 +69,14 @@ class Reading(NamedTuple):
         y: of both directions, not gated; the backward one as far as the chunk goes [B, q, E].
         tail: the rows of x that the next chunk needs, up to 2 (K - 1) of them.
         state: of the forward direction at its end [B, E, N].
-        left_state: of the backward direction at its begin, from an empty state at its end [B, E, N].
-        step_sums: of the backward direction's steps before the first query and from each query on [B, 1 + q, E].
-        reads: C of the backward direction at the queries [B, q, N].
+        coming: the rest of what the backward direction gave from an empty state at its end, without y; None if there is
+            no such direction.
     """
 
     y: Tensor
     tail: Tensor
     state: Tensor
-    left_state: Tensor | None
-    step_sums: Tensor | None
-    reads: Tensor | None
+    coming: Scanned | None
 
 
 def fill_queries(
@@ -186,52 +183,11 @@ def _read(
     # A copy, since a part of x would keep all of it.
     tail = x[:, max(0, chunk.end - reach) - start :].clone()
     asked = chunk.asked.to(x.device)
-
-    direction = mixer.forward_scan
-    mixed = direction.convolve(x[:, : before + size])[:, before:]
-    dt, B = direction.select(mixed)
-    C = direction.readout_proj(mixed.index_select(1, asked))
-    y, state = selective_scan(
-        mixed, dt, direction.rates, B, C, direction.D, None, direction.dt_bias, dt_softplus=True,
-        initial_state=state, return_final_state=True, positions=asked, implementation=direction.scan_implementation,
-    )  # fmt: skip
+    past = mixer.forward_scan(x[:, : before + size], kept=slice(before, None), positions=asked, initial_state=state)
     if mixer.backward_scan is None:
-        return Reading(y, tail, state, None, None, None)
-    del mixed, dt
-    local, left_state, step_sums, reads = _read_backward(mixer.backward_scan, x[:, before:], size, asked)
-    return Reading(y + local, tail, state, left_state, step_sums, reads)
-
-
-def _read_backward(
-    direction: ScanDirection, x: Tensor, size: int, asked: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Scan `size` rows of x [B, n, E] from the right, from an empty state -> y, state, sums of steps, C."""
-    mixed = direction.convolve(x)[:, :size]
-    dt, B = direction.select(mixed)
-    exact = torch.promote_types(dt.dtype, torch.float32)
-    steps = functional.softplus(dt.to(exact) + direction.dt_bias.to(exact))
-    del dt
-    reads = direction.readout_proj(mixed.index_select(1, asked))
-    y, left_state = selective_scan(
-        mixed, steps, direction.rates, B, reads, direction.D,
-        reverse=True, return_final_state=True, positions=asked, implementation=direction.scan_implementation,
-    )  # fmt: skip
-    # Which query each row comes from on: 0 before the first, 1 from the first on, and so forth.
-    marks = torch.zeros(size, dtype=torch.int64, device=x.device).index_fill(0, asked, 1)
-    step_sums = _sum_stretches(steps, marks.cumsum(0), asked.shape[0] + 1)
-    return y, left_state, step_sums, reads
-
-
-def _sum_stretches(values: Tensor, stretch: Tensor, num_stretches: int) -> Tensor:
-    """Sums [B, num_stretches, E] of the values [B, n, E] of each stretch; `stretch` [n] rises.
-
-    Sums, not differences of running sums: those would lose the small ones among the large.
-    """
-    if values.device.type != "cuda":
-        return values.new_zeros(values.shape[0], num_stretches, values.shape[2]).index_add(1, stretch, values)
-    # There index_add sums in another order each time.
-    lengths = torch.bincount(stretch, minlength=num_stretches)
-    return torch.stack([torch.segment_reduce(item, "sum", lengths=lengths, axis=0, initial=0) for item in values])
+        return Reading(past.y, tail, past.state, None)
+    coming = mixer.backward_scan(x[:, before:], kept=slice(0, size), positions=asked, sum_steps=True)
+    return Reading(past.y + coming.y, tail, past.state, coming._replace(y=past.y.new_empty(0)))
 
 
 def _walk_left(
@@ -253,24 +209,26 @@ def _finish(
     mixer: BidirectionalMixer, prepare: Prepare, reading: Reading, queries: Tensor, entering: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
     """Outputs [B, q, D] of a chunk's queries and the state at its left end, from the state entering at its right."""
-    y, leaving = reading.y, reading.left_state
-    if entering is not None:
-        y, leaving = _add_what_enters(mixer, reading, entering)
+    y, coming, leaving = reading.y, reading.coming, None
+    if coming is not None:
+        leaving = coming.state
+        if entering is not None:
+            added, leaving = _bring(entering, coming, y, mixer.forward_scan.scan_implementation)
+            y = y + added
     exact = torch.promote_types(y.dtype, torch.float32)
     gate = mixer.gate_proj(prepare(queries))
     gated = y.to(exact) * functional.silu(gate.to(exact))
     return mixer.out_proj(gated.to(gate.dtype)), leaving
 
 
-def _add_what_enters(mixer: BidirectionalMixer, reading: Reading, entering: Tensor) -> tuple[Tensor, Tensor]:
-    """The outputs and the state at the left end, with what enters at the right end [B, E, N]."""
-    direction, step_sums, reads = mixer.backward_scan, reading.step_sums, reading.reads
-    if direction is None or step_sums is None or reads is None or reading.left_state is None:
-        raise ValueError("nothing enters a chunk from the right without a backward direction.")
-    nothing = torch.zeros_like(reading.y), torch.zeros_like(reads)
+def _bring(entering: Tensor, coming: Scanned, like: Tensor, implementation: str) -> tuple[Tensor, Tensor]:
+    """What a state [B, E, N] entering at the right end adds to the outputs [B, q, E], and the state at the left end."""
+    if coming.step_sums is None:
+        raise ValueError("the backward direction was scanned without sums of its steps.")
+    nothing = torch.zeros_like(like), torch.zeros_like(coming.reads)
     added, faded = selective_scan(
-        nothing[0], step_sums[:, 1:], direction.rates, nothing[1], reads,
-        reverse=True, initial_state=entering, return_final_state=True, implementation=direction.scan_implementation,
+        nothing[0], coming.step_sums[:, 1:], coming.rates, nothing[1], coming.reads,
+        reverse=True, initial_state=entering, return_final_state=True, implementation=implementation,
     )  # fmt: skip
-    decay = torch.exp(step_sums[:, 0].unsqueeze(-1) * direction.rates)
-    return reading.y + added, reading.left_state + decay * faded
+    decay = torch.exp(coming.step_sums[:, 0].unsqueeze(-1) * coming.rates)
+    return added, coming.state + decay * faded

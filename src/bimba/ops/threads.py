@@ -23,33 +23,32 @@ def run_side_by_side(call: Callable[[*Arguments], None], arguments: Sequence[tup
     runtime: those forbid being used from two threads at once, or after a fork.
 
     Raises:
-        Exception: the first one that a call raised; calls that had not begun then are not made.
+        BaseException: what the first of the calls that failed has raised; those that had not begun then are not made.
     """
     num_threads = min(torch.get_num_threads(), len(arguments))
-    pending = deque(arguments)
+    pending = deque(enumerate(arguments))
+    errors: dict[int, BaseException] = {}
 
     def work() -> None:
         while pending:
             try:
-                each = pending.popleft()
+                number, each = pending.popleft()
             except IndexError:  # another thread was faster
                 return
             try:
                 call(*each)
-            except BaseException:
+            except BaseException as error:  # noqa: BLE001 # raised below, when all threads are done
+                errors[number] = error
                 pending.clear()
-                raise
 
     if num_threads <= 1:
         work()
-        return
-    pool = _pools.get(num_threads)
-    if pool is None:
-        pool = _pools.setdefault(num_threads, ThreadPoolExecutor(num_threads, thread_name_prefix="bimba-scan"))
-    helpers = [pool.submit(work) for _ in range(num_threads - 1)]
-    try:
+    else:
+        pool = _pools.get(num_threads)
+        if pool is None:
+            pool = _pools.setdefault(num_threads, ThreadPoolExecutor(num_threads, thread_name_prefix="bimba-scan"))
+        helpers = [pool.submit(work) for _ in range(num_threads - 1)]
         work()
-    finally:
         wait(helpers)
-    for helper in helpers:
-        helper.result()
+    if errors:
+        raise errors[min(errors)]

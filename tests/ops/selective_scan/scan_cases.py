@@ -37,7 +37,7 @@ TRITON = pytest.param(
     "triton",
     marks=[
         pytest.mark.skipif(not _HAS_TRITON, reason='needs triton: pip install "bimba[kernels]"'),
-        *([] if INTERPRETED else [pytest.mark.gpu]),
+        pytest.mark.interpreted if INTERPRETED else pytest.mark.gpu,
     ],
 )
 on_the_cpu = pytest.mark.parametrize("name", ["reference", "cpu"])
