@@ -74,6 +74,7 @@ def test_a_conversation_at_a_terminal(terminal: "pexpect.spawn[str]", video: Pat
 def test_ctrl_c_gives_up_a_line_and_ctrl_d_leaves(terminal: "pexpect.spawn[str]") -> None:
     terminal.expect("> ")
     terminal.send("half a ques")
+    terminal.expect("half a ques")  # shown: the line is being read, and Ctrl-C is for it
     terminal.sendintr()
     terminal.expect("/quit or Ctrl-D leaves")
     terminal.expect("> ")
