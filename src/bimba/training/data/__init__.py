@@ -1,0 +1,1 @@
+"""Conversations about videos in, batches that the model's forward takes out."""

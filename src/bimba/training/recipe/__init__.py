@@ -1,0 +1,1 @@
+"""A recipe file and overrides in, checked settings out."""

@@ -1,0 +1,344 @@
+"""The contents of a recipe file in, typed and checked settings of a training run out.
+
+A recipe says everything that decides what a run does. Its own fields are here; how a file, its parents and overrides
+become one is in `reading`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from bimba.models.bimba.configuration import complete_compressor
+from bimba.video.sampling import Sampling
+
+Mode = Literal["frozen", "lora", "full"]
+"""How a part of the model is trained: not at all, through low-rank adapters, or every weight of it."""
+
+PARTS = ("vision_tower", "projector", "compressor", "separators", "language_model")
+"""Parts of the model as its submodules are called."""
+
+
+class Settings(BaseModel):
+    """A section of a recipe: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _checked_compressor(settings: dict[str, Any] | None) -> dict[str, Any] | None:
+    return None if settings is None else complete_compressor(settings)
+
+
+class Checkpoint(Settings):
+    """Start from a model that is there.
+
+    Attributes:
+        path: folder or hub id: a model of ours, a released base, or an adapter on its base.
+        base: of an adapter, if not the one that it names.
+        compressor: settings of a fresh compressor (see `BimbaConfig.compressor`); None keeps the checkpoint's own.
+        settings: other settings than the checkpoint's, e.g. `temporal_pooling`; see `bimba.load`.
+    """
+
+    start: Literal["checkpoint"] = "checkpoint"
+    path: str = Field(min_length=1)
+    base: str | None = None
+    compressor: dict[str, Any] | None = None
+    settings: dict[str, Any] = {}
+
+    _compressor = field_validator("compressor")(_checked_compressor)
+
+
+class Parts(Settings):
+    """Start from a vision tower and a language model that have not met; everything between them is fresh.
+
+    Attributes:
+        vision: folder or hub id of a SigLIP or CLIP model of transformers.
+        language: folder or hub id of a causal language model of transformers, with its tokenizer.
+        compressor: settings of the compressor.
+        settings: other settings of `BimbaConfig`, e.g. `spatial_pooling`, `temporal_pooling`, `prompt_style`.
+    """
+
+    start: Literal["parts"]
+    vision: str = Field(min_length=1)
+    language: str = Field(min_length=1)
+    compressor: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+
+    _compressor = field_validator("compressor")(_checked_compressor)
+
+
+class Scratch(Settings):
+    """Start from random weights.
+
+    Attributes:
+        config: fields of `BimbaConfig`; the vocabulary is made as large as the tokenizer if it is not given.
+        tokenizer: "bytes" (a token a byte), or a folder or hub id with a tokenizer.
+    """
+
+    start: Literal["scratch"]
+    config: dict[str, Any]
+    tokenizer: str = "bytes"
+
+
+class Part(Settings):
+    """How one part of the model is trained.
+
+    Attributes:
+        mode: frozen, lora or full.
+        learning_rate: at its height; of the schedule's if None.
+    """
+
+    mode: Mode = "frozen"
+    learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+
+class Lora(Settings):
+    """Low-rank adapters of all parts with mode `lora` (arXiv 2106.09685).
+
+    Attributes:
+        rank: r.
+        alpha: the adapter's output is multiplied by alpha / r.
+        dropout: of the adapter's input.
+        targets: names of the linear layers that get one, as they end ("q_proj"), or "all-linear".
+    """
+
+    rank: int = Field(default=128, ge=1)
+    alpha: float = Field(default=32, gt=0, allow_inf_nan=False)
+    dropout: float = Field(default=0.05, ge=0, lt=1)
+    targets: tuple[str, ...] | Literal["all-linear"] = ("q_proj", "v_proj")
+
+
+class Train(Settings):
+    """What is trained."""
+
+    vision_tower: Part = Part()
+    projector: Part = Part(mode="full")
+    compressor: Part = Part(mode="full")
+    separators: Part = Part()
+    language_model: Part = Part()
+    lora: Lora = Lora()
+
+    @model_validator(mode="after")
+    def _something_is_trained(self) -> Self:
+        if all(self.part(name).mode == "frozen" for name in PARTS):
+            raise ValueError("every part is frozen; nothing would be trained")
+        if self.separators.mode == "lora":
+            raise ValueError("separators are one vector; they can be frozen or full")
+        return self
+
+    def part(self, name: str) -> Part:
+        """Settings of a part by its name."""
+        part: Part = getattr(self, name)
+        return part
+
+
+class Frames(Settings):
+    """Which frames of a video are seen.
+
+    Attributes:
+        count: at most so many.
+        sampling: "uniform" or "fps" (one a second, if they fit).
+        time_sentence: tell the model their times.
+        backend: which decoder.
+    """
+
+    count: int = Field(default=64, ge=1)
+    sampling: Sampling = "uniform"
+    time_sentence: bool = True
+    backend: Literal["pyav", "torchcodec"] = "pyav"
+
+
+class Needles(Settings):
+    """Videos that are made for the run (see `bimba needles make`), and questions about them.
+
+    Attributes:
+        folder: where they are written to, once; later runs find them there.
+        options: arguments of `bimba.needles.make_needles`.
+        ask: "open" (the answer is what is seen) or "letter" (four options, the answer is a letter).
+    """
+
+    folder: Path
+    options: dict[str, Any] = {}
+    ask: Literal["open", "letter"] = "open"
+
+
+class Source(Settings):
+    """Where samples come from: exactly one of `json_path`, `mixture` and `needles`.
+
+    Attributes:
+        json_path: .json or .jsonl in the format of LLaVA-Video-178K.
+        mixture: a published YAML list of such files with their sampling strategies.
+        needles: videos made for the run.
+        sampling_strategy: all, first:N, end:N or random:N, where N is a number or a percentage.
+        video_folder: what the samples' video and image paths are relative to; the json's own folder if None.
+    """
+
+    json_path: Path | None = None
+    mixture: Path | None = None
+    needles: Needles | None = None
+    sampling_strategy: str = Field(default="all", pattern=r"^(all|(first|end|random):\d+(\.\d+)?%?)$")
+    video_folder: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_of_three(self) -> Self:
+        given = [name for name in ("json_path", "mixture", "needles") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"a source has one of json_path, mixture and needles, not {' and '.join(given) or 'none'}")
+        return self
+
+
+class Data(Settings):
+    """Samples, and how they are read.
+
+    Attributes:
+        sources: of samples, one after the other; the order of training is another.
+        labels: "released" (as the released model was trained: turn marks and headers are learned, too) or
+            "assistant_only" (what the assistant says and the end of its turn).
+        max_failed: share of the samples that may be unreadable; the run stops when there are more.
+        max_tokens: longer samples are unreadable; the language model's context if None.
+        workers: processes that decode ahead; 0 decodes in the training process.
+        prefetch: batches that each of them is ahead.
+        group_by_length: batch samples of like length together; measures all samples first.
+        cache: folder for the features of a frozen vision tower, so that further epochs skip decoding and vision.
+    """
+
+    sources: tuple[Source, ...] = Field(min_length=1)
+    labels: Literal["released", "assistant_only"] = "released"
+    max_failed: float = Field(default=0.01, ge=0, le=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    workers: int = Field(default=4, ge=0)
+    prefetch: int = Field(default=2, ge=1)
+    group_by_length: bool = False
+    cache: Path | None = None
+
+
+class Schedule(Settings):
+    """How long, how fast, in which steps.
+
+    Attributes:
+        epochs: passes over the data.
+        max_steps: optimizer steps, instead of `epochs`.
+        batch_size: samples of one process at a time.
+        accumulation: batches that each process adds up for one optimizer step.
+        global_batch_size: samples of one optimizer step over all processes, instead of `accumulation`.
+        learning_rate: at its height, of the parts that name none.
+        scheduler: of the learning rate, as transformers names them.
+        warmup: share of the steps over which the learning rate rises.
+        weight_decay: of matrices; decay rates, skips, step sizes, biases and norms are exempt.
+        optimizer: as transformers names them.
+        betas: of Adam.
+        epsilon: of Adam.
+        max_grad_norm: gradients are scaled down to this norm; 0 leaves them.
+        seed: of everything random.
+    """
+
+    epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    max_steps: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=1, ge=1)
+    accumulation: int = Field(default=1, ge=1)
+    global_batch_size: int | None = Field(default=None, ge=1)
+    learning_rate: float = Field(default=1e-5, gt=0, allow_inf_nan=False)
+    scheduler: str = "cosine"
+    warmup: float = Field(default=0.03, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    optimizer: str = "adamw_torch"
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = Field(default=1e-8, gt=0)
+    max_grad_norm: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+
+class Compute(Settings):
+    """How the arithmetic is done; none of it changes what is learned beyond rounding.
+
+    Attributes:
+        precision: "bf16" (frozen weights in bfloat16, trained ones in float32, bfloat16 products) or "float32".
+        gradient_checkpointing: compute activations again in the backward pass instead of keeping them.
+        compile: torch.compile of the model.
+        attn_implementation: as transformers names them.
+        device: "auto", or "cpu" to leave a GPU alone.
+    """
+
+    precision: Literal["bf16", "float32"] = "bf16"
+    gradient_checkpointing: bool = True
+    compile: bool = False
+    attn_implementation: str | None = None
+    device: Literal["auto", "cpu"] = "auto"
+
+
+class Distillation(Settings):
+    """Learn from another model's answers, too: its next-token distribution at the places that are learned.
+
+    Attributes:
+        teacher: folder or hub id.
+        base: of an adapter.
+        weight: of the teacher's part of the loss; the rest is the labels'.
+        temperature: both distributions are softened by it.
+    """
+
+    teacher: str = Field(min_length=1)
+    base: str | None = None
+    weight: float = Field(default=0.5, ge=0, le=1)
+    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+
+
+class Save(Settings):
+    """What is kept.
+
+    Attributes:
+        every: steps between checkpoints, or a share of the run if below 1.
+        keep: so many of the last checkpoints are kept.
+        result: "merged" (a whole model) or "adapter" (what was trained, to be put onto the model it started from).
+    """
+
+    every: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    keep: int = Field(default=2, ge=1)
+    result: Literal["merged", "adapter"] = "merged"
+
+
+class Log(Settings):
+    """What is written down while training.
+
+    Attributes:
+        every: steps between entries.
+        to: "tensorboard", "wandb" or both; entries always go to `log.jsonl` and the terminal.
+    """
+
+    every: int = Field(default=1, ge=1)
+    to: tuple[Literal["tensorboard", "wandb"], ...] = ()
+
+
+class Recipe(Settings):
+    """A training run.
+
+    Attributes:
+        output: folder of the run: checkpoints, logs, and the result in `model/`.
+        model: what training starts from.
+        train: what is trained.
+        data: on which samples.
+        frames: which frames of a video are seen.
+        schedule: how long and how fast.
+        compute: how the arithmetic is done.
+        distillation: a teacher, if there is one.
+        save: checkpoints and result.
+        log: what is written down.
+    """
+
+    output: Path
+    model: Annotated[Checkpoint | Parts | Scratch, Field(discriminator="start")]
+    train: Train = Train()
+    data: Data
+    frames: Frames = Frames()
+    schedule: Schedule = Schedule()
+    compute: Compute = Compute()
+    distillation: Distillation | None = None
+    save: Save = Save()
+    log: Log = Log()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if isinstance(self.model, Scratch) and self.save.result == "adapter":
+            raise ValueError("save.result is adapter, but a model from scratch has nothing to be put onto")
+        if self.data.cache is not None and self.train.vision_tower.mode != "frozen":
+            raise ValueError("data.cache keeps features of a frozen vision tower, but train.vision_tower is trained")
+        return self
