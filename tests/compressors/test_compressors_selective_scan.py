@@ -310,8 +310,10 @@ def test_the_signature_is_frozen() -> None:
     assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in list(parameters)[1:])
     assert all(parameter.default is not parameter.empty for parameter in list(parameters.values())[1:])
     called = inspect.signature(SelectiveScanCompressor.forward).parameters
-    assert list(called) == ["self", "tokens", "queries"]
+    assert list(called) == ["self", "tokens", "queries", "question"]
     assert called["queries"].default is None
+    assert called["question"].default is None
+    assert called["question"].kind is inspect.Parameter.KEYWORD_ONLY
 
 
 def test_the_module_prints_its_settings() -> None:

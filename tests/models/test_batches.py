@@ -145,7 +145,7 @@ def test_frames_do_not_depend_on_how_many_go_through_the_tower_at_once(
     pixels = torch.randn(7, 3, 70, 70, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         whole = tiny.model.get_vision_features(pixels)
-        monkeypatch.setattr("bimba.models.bimba.modeling.FRAMES_PER_STEP", 2)
+        monkeypatch.setattr("bimba.models.bimba.encoding.FRAMES_PER_STEP", 2)
         seen: list[int] = []
         pieces = tiny.model.get_vision_features(pixels, on_step=seen.append)
     assert (whole - pieces).abs().max() < 1e-5
@@ -234,7 +234,7 @@ def test_forward_needs_ids_or_embeddings_and_frames_that_add_up(tiny: VideoQA) -
         tiny.model()
     with pytest.raises(ValueError, match="do not add up"):
         tiny.model.get_video_features(two_videos()[0], [1, 1])
-    with pytest.raises(ValueError, match="not both"):
+    with pytest.raises(ValueError, match="give one of"):
         tiny.model.embed(torch.zeros(1, 1).long(), two_videos()[0], None, [])
     with pytest.raises(ValueError, match="generate needs input_ids"):
         tiny.model.generate()

@@ -3,10 +3,12 @@
 Shapes: B batch, T frames, H x W patches a frame, S = T H W video tokens, Q queries, L = S + Q, D width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
+from bimba.compressors.learned_queries import LearnedQueries, QuerySource
 from bimba.compressors.mixer import BidirectionalMixer
 from bimba.compressors.one_pass import fill_queries
 from bimba.compressors.public_names import from_public_state_dict, to_public_state_dict
@@ -87,12 +89,16 @@ class SelectiveScanCompressor(nn.Module):
         norm_eps: epsilon of that RMSNorm.
         residual: add each layer's input to its output.
         multi_scale: between layers, keep the tokens of every second frame only (no effect with one layer).
+        queries: "pooled" from the tokens, or "learned" (the paper's ablation).
+        learned_grid: (T', H', W') of learned queries, T' for the longest video.
+        question_conditioned: the caller puts the question's tokens in front of each video's (the paper's variant; see
+            `forward`). It changes no weight, and is kept here so that a model knows what it was trained with.
         scan_implementation: which implementation of `bimba.ops.selective_scan` runs, "auto" for the best.
         chunk_size: places of the sequence that the last layer reads at a time; by default as many as take 16 MB
             (CPU) or 64 MB a tensor in float32. It bounds the memory and changes nothing else.
 
     Raises:
-        ValueError: a size is below 1.
+        ValueError: a size is below 1, or learned queries and their grid do not come together.
     """
 
     def __init__(
@@ -111,10 +117,15 @@ class SelectiveScanCompressor(nn.Module):
         norm_eps: float = 1e-6,
         residual: bool = True,
         multi_scale: bool = True,
+        queries: QuerySource = "pooled",
+        learned_grid: Sequence[int] | None = None,
+        question_conditioned: bool = False,
         scan_implementation: str = "auto",
         chunk_size: int | None = None,
     ) -> None:
         super().__init__()
+        if (queries == "learned") != (learned_grid is not None):
+            raise ValueError(f"queries are {queries}, learned_grid is {learned_grid}: learned queries need their grid.")
         smallest = min(dim, num_layers, state_dim, conv_width, expand, 1 if chunk_size is None else chunk_size, *pool)
         if smallest < 1:
             raise ValueError("dim, num_layers, state_dim, conv_width, expand, chunk_size and pool must be at least 1.")
@@ -123,6 +134,11 @@ class SelectiveScanCompressor(nn.Module):
         pooled_shape(*pool, pool, pool_mode)
         self.dim, self.pool, self.pool_mode = dim, pool, pool_mode
         self.query_position, self.multi_scale = query_position, multi_scale
+        self.question_conditioned = question_conditioned
+        self.learned_queries = None
+        if learned_grid is not None:
+            frames, height, width = learned_grid
+            self.learned_queries = LearnedQueries((frames, height, width), dim)
 
         def layer() -> CompressorLayer:
             mixer = BidirectionalMixer(
@@ -141,12 +157,14 @@ class SelectiveScanCompressor(nn.Module):
         """Grid (T', H', W') that a grid of frames x height x width tokens becomes."""
         return pooled_shape(frames, height, width, self.pool, self.pool_mode)
 
-    def forward(self, tokens: Tensor, queries: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, queries: Tensor | None = None, *, question: Tensor | None = None) -> Tensor:
         """Compress.
 
         Args:
             tokens: [B, T, H, W, D].
             queries: [B, ..., D], used instead of those pooled from the tokens; their shape is the result's.
+            question: [B, C, D], embedded words that stand in front of the sequence, so that the scan knows what is
+                asked (BIMBA, arXiv 2503.09590, "question-conditioned selection").
 
         Returns:
             [B, T // pt, ceil(H / ph), ceil(W / pw), D] (floor for average and max), or the shape of `queries`.
@@ -157,29 +175,48 @@ class SelectiveScanCompressor(nn.Module):
         if tokens.ndim != 5 or tokens.shape[-1] != self.dim:
             raise ValueError(f"video tokens are [B, T, H, W, {self.dim}]; these are {tuple(tokens.shape)}.")
         if queries is None:
-            queries = pool_video(tokens, self.pool, self.pool_mode)
+            queries = self._own_queries(tokens)
         elif queries.ndim < 3 or queries.shape[0] != tokens.shape[0] or queries.shape[-1] != self.dim:
             raise ValueError(f"queries {tuple(queries.shape)} do not fit tokens {tuple(tokens.shape)}.")
+        if question is None:
+            question = tokens.new_empty(tokens.shape[0], 0, self.dim)
+        elif question.ndim != 3 or question.shape[0] != tokens.shape[0] or question.shape[-1] != self.dim:
+            raise ValueError(f"a question {tuple(question.shape)} does not fit tokens {tuple(tokens.shape)}.")
         flat = queries.flatten(1, -2)
         for layer in self.layers[:-1]:
-            tokens, flat = self._full_layer(layer, tokens, flat)
-        num_tokens, num_queries = tokens[0, ..., 0].numel(), flat.shape[1]
-        positions = query_positions(num_tokens, num_queries, self.query_position)
-        filled: Tensor = self.layers[-1](tokens.flatten(1, 3), flat, positions)
+            question, tokens, flat = self._full_layer(layer, question, tokens, flat)
+        positions = self._positions(question, tokens, flat)
+        # The words are tokens like any other; that they come first shifts the queries.
+        sequence = torch.cat([question.to(tokens), tokens.flatten(1, 3)], dim=1)
+        filled: Tensor = self.layers[-1](sequence, flat, positions)
         return filled.reshape(queries.shape)
 
-    def _full_layer(self, layer: nn.Module, tokens: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """A layer that is not the last: its tokens go on too, at half the frame rate if multi_scale."""
-        grid_shape = tokens.shape
+    def _own_queries(self, tokens: Tensor) -> Tensor:
+        if self.learned_queries is None:
+            return pool_video(tokens, self.pool, self.pool_mode)
+        batch, frames, height, width, _ = tokens.shape
+        learned: Tensor = self.learned_queries(self.output_grid(frames, height, width), batch)
+        return learned.to(tokens.dtype)
+
+    def _positions(self, question: Tensor, tokens: Tensor, queries: Tensor) -> Tensor:
+        """Places of the queries in the joint sequence, behind the question."""
         num_tokens = tokens[0, ..., 0].numel()
-        positions = query_positions(num_tokens, queries.shape[1], self.query_position)
-        sequence = layer(interleave(tokens.flatten(1, 3), queries, positions))
-        rest = token_positions(num_tokens, positions).to(sequence.device)
-        tokens = sequence.index_select(1, rest).reshape(grid_shape)
+        return query_positions(num_tokens, queries.shape[1], self.query_position) + question.shape[1]
+
+    def _full_layer(
+        self, layer: nn.Module, question: Tensor, tokens: Tensor, queries: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """A layer that is not the last: its tokens go on too, at half the frame rate if multi_scale."""
+        grid_shape, num_words = tokens.shape, question.shape[1]
+        positions = self._positions(question, tokens, queries)
+        joint = torch.cat([question.to(tokens), tokens.flatten(1, 3)], dim=1)
+        sequence = layer(interleave(joint, queries, positions))
+        rest = sequence.index_select(1, token_positions(joint.shape[1], positions).to(sequence.device))
+        question, tokens = rest[:, :num_words], rest[:, num_words:].reshape(grid_shape)
         queries = sequence.index_select(1, positions.to(sequence.device))
         if self.multi_scale:
             tokens = tokens[:, ::FRAME_STRIDE_BETWEEN_LAYERS]
-        return tokens, queries
+        return question, tokens, queries
 
     def load_public_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Load weights under the key names of the public compressor (`layers.0.mixer.x_proj_b.weight`, ...).

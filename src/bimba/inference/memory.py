@@ -10,7 +10,7 @@ from typing import Any
 
 from bimba.compressors.one_pass import ENTRIES_A_CHUNK
 from bimba.models.bimba.configuration import BimbaConfig
-from bimba.models.bimba.modeling import FRAMES_PER_STEP
+from bimba.models.bimba.encoding import FRAMES_PER_STEP
 from bimba.ops.pool import pooled_shape
 
 _FLOAT32_BYTES = 4

@@ -27,12 +27,14 @@ class Request:
         prompt: the text with one placeholder for the video.
         input_ids: its ids [L], one placeholder for each video token.
         num_video_tokens: placeholders among them.
+        question_ids: the words of the turn with the video alone [C].
     """
 
     clip: Clip | None
     prompt: str
     input_ids: list[int]
     num_video_tokens: int
+    question_ids: list[int]
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class RequestBuilder:
         ids: list[int] = self.processor.tokenizer(prompt, add_special_tokens=False)["input_ids"]
         num_tokens = [] if clip is None else [self.processor.num_video_tokens(clip.num_frames)]
         long_ids, _ = expand_placeholders(ids, ids, self.processor.video_token_id, num_tokens)
-        return Request(clip, prompt, long_ids, sum(num_tokens))
+        question = next(turn.content for turn in self.turns if turn.role == "user")
+        return Request(clip, prompt, long_ids, sum(num_tokens), self.processor.question_ids(question))
 
     def most_frames(self, start: int, limit: int) -> int:
         """The largest number of frames below `start` whose prompt has at most `limit` tokens; 0 if none has."""

@@ -1,6 +1,6 @@
 """VideoQA: a video and a question in; the model's inputs, an answer, or its pieces as they come out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -80,7 +80,8 @@ class VideoQA:
 
         Returns:
             `input_ids` and `attention_mask` [1, L]; with a video `pixel_values_videos` [T, 3, S, S] and
-            `num_video_frames` [1]; on the model's device.
+            `num_video_frames` [1]; if the compressor reads the question, `question_ids` [1, C] and `question_lengths`
+            [1]; on the model's device.
 
         Raises:
             VideoError: the video cannot be read.
@@ -94,6 +95,9 @@ class VideoQA:
         if request.clip is not None:
             inputs["pixel_values_videos"] = self._pixels(watch, request.clip).to(self.model.input_device)
             inputs["num_video_frames"] = torch.tensor([request.clip.num_frames], device=self.model.input_device)
+            if self.model.config.reads_question:
+                inputs["question_ids"] = torch.tensor([request.question_ids], device=self.model.input_device)
+                inputs["question_lengths"] = torch.tensor([len(request.question_ids)])
         return BatchFeature(inputs)
 
     def ask(
@@ -170,8 +174,14 @@ class VideoQA:
 
         Raises:
             VideoError: the video cannot be read.
-            InputError: an argument is out of range, or the video alone is longer than the language model reads.
+            InputError: an argument is out of range, the video alone is longer than the language model reads, or the
+                model reads the question before it compresses the video.
         """
+        if self.model.config.reads_question:
+            raise InputError(
+                "this model reads the question before it compresses the video, which cannot be encoded for several.",
+                fix="ask each question by itself: bimba ask, VideoQA.ask.",
+            )
         watch = Stopwatch(self.model.input_device)
         opener = _SHORTEST_QUESTION
         builder, request = self._request(watch, video, opener, num_frames, sampling, time_sentence, max_new_tokens=1)
@@ -196,7 +206,7 @@ class VideoQA:
         _, request = self._request(watch, video, question, num_frames, sampling, time_sentence, max_new_tokens)
         features = None
         if request.clip is not None:
-            features = [self._encode(watch, self._pixels(watch, request.clip))]
+            features = [self._encode(watch, self._pixels(watch, request.clip), request.question_ids)]
         return Run(self.model, self.processor, request, features, settings, watch)
 
     def _request(
@@ -234,7 +244,7 @@ class VideoQA:
         return pixels
 
     @torch.no_grad()
-    def _encode(self, watch: Stopwatch, pixels: Tensor) -> Tensor:
+    def _encode(self, watch: Stopwatch, pixels: Tensor, question_ids: Sequence[int] = ()) -> Tensor:
         """Vision tower, projector, compressor, separators: [T, 3, S, S] -> [V, D]."""
         done = 0
 
@@ -251,7 +261,11 @@ class VideoQA:
         if self.progress is not None:
             self.progress("compress", 0, 1)
         with watch.stage("compress"):
-            packed = self.model.pack(self.model.compress(tokens[None])[0])
+            words = None
+            if self.model.config.reads_question:
+                ids = torch.tensor([question_ids], dtype=torch.int64, device=self.model.input_device)
+                words = self.model.get_input_embeddings()(ids)
+            packed = self.model.pack(self.model.compress(tokens[None], words)[0])
         if self.progress is not None:
             self.progress("compress", 1, 1)
         return packed

@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
+from bimba.compressors.learned_queries import QuerySource
 from bimba.ops.interleave import QueryPosition
 from bimba.ops.pool import PoolMode
 
@@ -49,8 +50,12 @@ SELECTIVE_SCAN: dict[str, Any] = {
     "norm_eps": 1e-6,
     "residual": True,
     "multi_scale": True,
+    "queries": "pooled",
+    "learned_grid": None,
+    "question_conditioned": False,
 }
 """The released compressor; any of these may be overridden in `BimbaConfig.compressor`."""
+
 
 POOLING: dict[str, Any] = {"type": "pooling"}
 """No compressor: the base model, whose video tokens are pooled and nothing else."""
@@ -70,9 +75,9 @@ def complete_compressor(settings: dict[str, Any] | None) -> dict[str, Any]:
     unknown = settings.keys() - defaults.keys()
     if unknown:
         raise ValueError(f"unknown compressor settings {sorted(unknown)}; known are {', '.join(defaults)}.")
-    placement = settings.get("query_position", "interleaved")
-    if placement not in get_args(QueryPosition):
-        raise ValueError(f"query_position {placement!r} is none of {', '.join(get_args(QueryPosition))}.")
+    for name, known in (("query_position", get_args(QueryPosition)), ("queries", get_args(QuerySource))):
+        if name in settings and settings[name] not in known:
+            raise ValueError(f"{name} {settings[name]!r} is none of {', '.join(known)}.")
     return defaults | settings
 
 
@@ -141,6 +146,11 @@ class BimbaConfig(PreTrainedConfig):
     def pool(self) -> tuple[int, int, int]:
         """Pooling factors (pt, ph, pw) of the queries."""
         return self.temporal_pooling, self.spatial_pooling, self.spatial_pooling
+
+    @property
+    def reads_question(self) -> bool:
+        """Whether the question decides what is kept of a video, which is then compressed anew for each question."""
+        return bool(self.compressor.get("question_conditioned", False))
 
     @property
     def patches_per_side(self) -> int:

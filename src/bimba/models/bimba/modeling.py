@@ -6,7 +6,7 @@ S = H W, V tokens of a video in the prompt, D width of the language model.
 
 import copy
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, cast
 
@@ -26,14 +26,13 @@ from transformers.activations import ACT2FN
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from bimba.compressors import PoolingCompressor, SelectiveScanCompressor
+from bimba.compressors.learned_queries import LearnedQueries
 from bimba.compressors.mixer import ScanDirection, ZeroLinear
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.decoding import OnlyTokenizerIds
+from bimba.models.bimba.encoding import VideoEncoding
 from bimba.models.bimba.separators import Separators
 from bimba.models.bimba.splice import splice_videos
-
-FRAMES_PER_STEP = 16
-"""Frames that go through the vision tower at once when no gradient is asked for: bounds its memory."""
 
 
 class BimbaProjector(nn.Module):
@@ -87,11 +86,13 @@ class BimbaPreTrainedModel(PreTrainedModel):
             module.initialise(uniform=init.uniform_, copy=init.copy_)
         elif isinstance(module, ZeroLinear):
             init.zeros_(module.weight)
+        elif isinstance(module, LearnedQueries):
+            module.initialise(normal=init.normal_)
         elif isinstance(module, Separators):
             init.normal_(module.newline, std=module.newline.numel() ** -0.5)
 
 
-class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
+class BimbaForConditionalGeneration(VideoEncoding, BimbaPreTrainedModel, GenerationMixin):  # type: ignore[misc] # config
     """Vision tower, projector, compressor and language model (BIMBA, arXiv 2503.09590).
 
     A video enters as `pixel_values_videos` and leaves its trace in `input_ids` as one placeholder
@@ -132,96 +133,49 @@ class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
         device = next(self.get_input_embeddings().parameters()).device
         return torch.device("cpu") if device.type == "meta" else device
 
-    def get_vision_features(
-        self, pixel_values_videos: Tensor, *, on_step: Callable[[int], None] | None = None
-    ) -> Tensor:
-        """Patch features of each frame: one hidden state of the vision tower, without its final norm.
-
-        Args:
-            pixel_values_videos: [F, 3, height, width].
-            on_step: called with the number of frames after each step.
-
-        Returns:
-            [F, S, Dv].
-        """
-        frames_per_step = len(pixel_values_videos) if torch.is_grad_enabled() else FRAMES_PER_STEP
-        features = []
-        for chunk in pixel_values_videos.split(max(frames_per_step, 1)):
-            chunk = chunk.to(self.vision_tower.dtype)
-            if self.vision_tower.device.type != "meta":  # offloaded weights have no place yet; hooks bring them
-                chunk = chunk.to(self.vision_tower.device)
-            hidden_states = self.vision_tower(chunk, output_hidden_states=True).hidden_states
-            chosen = hidden_states[self.config.vision_feature_layer]
-            features.append(chosen[:, 1:] if self.config.vision_feature_select_strategy == "default" else chosen)
-            if on_step is not None:
-                on_step(len(chunk))
-        return torch.cat(features)
-
-    def project(self, features: Tensor) -> Tensor:
-        """Vision features [F, S, Dv] -> video tokens [F, H, W, D]."""
-        side = self.config.patches_per_side
-        tokens: Tensor = self.projector(features)
-        return tokens.reshape(len(tokens), side, side, -1)
-
-    def compress(self, tokens: Tensor) -> Tensor:
-        """Video tokens of videos of one length [N, T, H, W, D] -> [N, T', H', W', D]."""
-        if self.gradient_checkpointing and self.training:
-            compressed: Tensor = self._gradient_checkpointing_func(self.compressor.__call__, tokens)
-        else:
-            compressed = self.compressor(tokens)
-        return compressed
-
-    def pack(self, compressed: Tensor) -> Tensor:
-        """One compressed video [T', H', W', D] -> what the language model reads of it [V, D]."""
-        packed: Tensor = self.separators(compressed)
-        return packed
-
-    def get_video_features(
-        self, pixel_values_videos: Tensor, num_video_frames: Tensor | Sequence[int] | None = None
-    ) -> list[Tensor]:
-        """Everything before the language model: pixels of several videos in, tokens of each out.
-
-        Args:
-            pixel_values_videos: frames of all videos, one after the other [F, 3, height, width].
-            num_video_frames: frames of each video [num_videos]; one video if not given.
-
-        Returns:
-            [V, D] for each video.
-
-        Raises:
-            ValueError: the numbers of frames do not add up to F.
-        """
-        counts = [len(pixel_values_videos)] if num_video_frames is None else [int(n) for n in num_video_frames]
-        if sum(counts) != len(pixel_values_videos):
-            raise ValueError(f"num_video_frames {counts} do not add up to {len(pixel_values_videos)} frames of pixels.")
-        tokens = self.project(self.get_vision_features(pixel_values_videos)).split(counts)
-        packed: dict[int, Tensor] = {}
-        for length in sorted(set(counts)):
-            alike = [index for index, count in enumerate(counts) if count == length]
-            compressed = self.compress(torch.stack([tokens[index] for index in alike]))
-            packed.update((index, self.pack(video)) for index, video in zip(alike, compressed, strict=True))
-        return [packed[index] for index in range(len(counts))]
-
     def embed(
         self,
         input_ids: Tensor,
         pixel_values_videos: Tensor | None = None,
         num_video_frames: Tensor | Sequence[int] | None = None,
         video_features: Sequence[Tensor] | None = None,
+        *,
+        vision_features: Tensor | None = None,
+        question_ids: Tensor | None = None,
+        question_lengths: Tensor | Sequence[int] | None = None,
+        spare_videos: int = 0,
     ) -> Tensor:
         """Prompt with its videos as the language model reads it: [B, L] -> [B, L, D].
 
         Raises:
-            ValueError: both pixels and encoded videos are given, or placeholders and video tokens differ in number.
+            ValueError: more than one kind of video is given, or placeholders and video tokens differ in number.
         """
-        if pixel_values_videos is not None and video_features is not None:
-            raise ValueError("give pixel_values_videos or video_features, not both.")
+        if sum(given is not None for given in (pixel_values_videos, video_features, vision_features)) > 1:
+            raise ValueError("give one of pixel_values_videos, vision_features and video_features.")
         if pixel_values_videos is not None:
-            video_features = self.get_video_features(pixel_values_videos, num_video_frames)
-        if video_features is None:
-            video_features = []
+            vision_features = self.get_vision_features(pixel_values_videos)
+        if vision_features is not None:
+            questions = self._questions(question_ids, question_lengths)
+            video_features = self.encode_features(vision_features, num_video_frames, questions)
+        video_features = [] if video_features is None else list(video_features)
         placeholder = -1 if self.config.video_token_id is None else self.config.video_token_id
-        return splice_videos(input_ids, video_features, placeholder, self.get_input_embeddings())
+        kept = len(video_features) - spare_videos
+        embeds = splice_videos(input_ids, video_features[:kept], placeholder, self.get_input_embeddings())
+        for spare in video_features[kept:]:
+            embeds = embeds + 0 * spare.sum().to(embeds)
+        return embeds
+
+    def _questions(
+        self, question_ids: Tensor | None, question_lengths: Tensor | Sequence[int] | None
+    ) -> list[Tensor] | None:
+        """Embedded questions [C, D] of the videos, for a compressor that reads them."""
+        if not self.config.reads_question:
+            return None
+        if question_ids is None or question_lengths is None:
+            raise ValueError("this model reads the question before the video: give question_ids and question_lengths.")
+        embedding = self.get_input_embeddings()
+        pairs = zip(question_ids, question_lengths, strict=True)
+        return [embedding(ids[: int(length)]) for ids, length in pairs]
 
     def forward(
         self,
@@ -236,6 +190,10 @@ class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
+        vision_features: Tensor | None = None,
+        question_ids: Tensor | None = None,
+        question_lengths: Tensor | Sequence[int] | None = None,
+        spare_videos: int = 0,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits of the language model over a prompt with videos.
@@ -251,11 +209,18 @@ class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
             inputs_embeds: [B, L, D], instead of ids and videos (see `embed`).
             labels: [B, L], -100 where nothing is learned.
             use_cache: return a cache.
-            logits_to_keep: how many logits, counted from the end, are wanted (0: all).
+            logits_to_keep: how many logits, counted from the end, are wanted (0: all); or at which places [K]. The loss
+                then is that of these places alone: in training, those before the tokens that are learned, so that
+                thousands of video tokens need no logits.
+            vision_features: of all frames [F, S, Dv], instead of pixels (see `get_vision_features`).
+            question_ids: words of each video's question [num_videos, C], for a compressor that reads them.
+            question_lengths: how many of them are words, not padding [num_videos].
+            spare_videos: so many of the last videos stand in no prompt. They weigh nothing, but all parts of the model
+                are called and have gradients: processes that train together stay in step over texts without a video.
             kwargs: passed on to the language model.
 
         Returns:
-            logits [B, L, vocabulary], the cache, and the loss if labels are given.
+            logits [B, L, vocabulary] (or [B, K, vocabulary]), the cache, and the loss if labels are given.
 
         Raises:
             ValueError: not exactly one of ids and embeddings, or placeholders do not fit the videos.
@@ -263,7 +228,13 @@ class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds.")
         if inputs_embeds is None:
-            inputs_embeds = self.embed(cast("Tensor", input_ids), pixel_values_videos, num_video_frames, video_features)
+            inputs_embeds = self.embed(
+                cast("Tensor", input_ids), pixel_values_videos, num_video_frames, video_features,
+                vision_features=vision_features, question_ids=question_ids, question_lengths=question_lengths,
+                spare_videos=spare_videos,
+            )  # fmt: skip
+        if labels is not None and isinstance(logits_to_keep, Tensor):
+            kwargs["shift_labels"] = nn.functional.pad(labels[:, 1:], (0, 1), value=-100)[:, logits_to_keep]
         accepted = inspect.signature(self.language_model.forward).parameters
         if position_ids is None and past_key_values is None and attention_mask is not None and attention_mask.ndim == 2:
             position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
@@ -288,6 +259,9 @@ class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
         pixel_values_videos: Tensor | None = None,
         num_video_frames: Tensor | Sequence[int] | None = None,
         video_features: Sequence[Tensor] | None = None,
+        vision_features: Tensor | None = None,
+        question_ids: Tensor | None = None,
+        question_lengths: Tensor | Sequence[int] | None = None,
         logits_processor: LogitsProcessorList | None = None,
         **kwargs: Any,
     ) -> Any:
@@ -303,6 +277,9 @@ class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
             pixel_values_videos: as in `forward`.
             num_video_frames: as in `forward`.
             video_features: as in `forward`.
+            vision_features: as in `forward`.
+            question_ids: as in `forward`.
+            question_lengths: as in `forward`.
             logits_processor: applied after the tokenizer's ids are picked out.
             kwargs: as `transformers.GenerationMixin.generate` takes them.
 
@@ -327,7 +304,10 @@ class BimbaForConditionalGeneration(BimbaPreTrainedModel, GenerationMixin):
             processors.append(RepetitionPenaltyLogitsProcessor(config.repetition_penalty))
             config.repetition_penalty = 1.0
         processors.extend(logits_processor or [])
-        embeds = self.embed(input_ids, pixel_values_videos, num_video_frames, video_features)
+        embeds = self.embed(
+            input_ids, pixel_values_videos, num_video_frames, video_features,
+            vision_features=vision_features, question_ids=question_ids, question_lengths=question_lengths,
+        )  # fmt: skip
         output = self.language_model.generate(
             inputs_embeds=embeds, generation_config=config, logits_processor=processors, **kwargs
         )

@@ -166,6 +166,12 @@ class BimbaProcessor(ProcessorMixin):
             return training_ids_and_labels(messages, tokenize, self.video_token_id)
         return template_ids_and_labels(messages, self.render, tokenize, self.video_token_id)
 
+    def question_ids(self, question: str) -> list[int]:
+        """Ids of a question's own words [C], for a compressor that reads them: no placeholder, no times, no marks."""
+        words = question.replace(VIDEO_TOKEN, "").strip()
+        ids: list[int] = self.tokenizer(words, add_special_tokens=False)["input_ids"]
+        return ids
+
     def make_pixels(self, frames: Iterable[np.ndarray]) -> Tensor:
         """Frames, each uint8 [height, width, 3] -> float32 [T, 3, S, S]."""
         return make_pixels(frames, size=self.image_size, mean=self.image_mean, std=self.image_std)
