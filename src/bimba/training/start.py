@@ -1,0 +1,172 @@
+"""The model section of a recipe in, a model on the CPU and its processor out: where training starts.
+
+Three ways lead to it: a model that is there, a vision tower and a language model that have not met, or random weights.
+"""
+
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, set_seed
+from transformers.image_processing_base import ImageProcessingMixin
+
+from bimba.checkpoints.loading import LoadOptions, load_model
+from bimba.checkpoints.outline import read_outline
+from bimba.errors import CheckpointError, InputError
+from bimba.models.bimba.configuration import BimbaConfig
+from bimba.models.bimba.modeling import BimbaForConditionalGeneration, BimbaProjector, build_compressor
+from bimba.models.bimba.processing import BimbaProcessor
+from bimba.models.bimba.separators import Separators
+from bimba.models.bimba.tiny import tiny_tokenizer
+from bimba.training.recipe.settings import Checkpoint, Compute, Parts, Recipe, Scratch
+
+_BYTES = "bytes"
+
+
+def start_model(recipe: Recipe) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
+    """The model that a recipe starts from, with fresh parts initialised from its seed, on the CPU.
+
+    Raises:
+        CheckpointError: files are missing, damaged, or do not fit.
+        InputError: settings do not fit the model.
+    """
+    set_seed(recipe.schedule.seed)
+    model, processor = _MAKERS[recipe.model.start](recipe)
+    model.config.tokenizer_size = model.config.tokenizer_size or len(processor.tokenizer)
+    model.config.use_cache = False
+    return model, processor
+
+
+def read_processor(recipe: Recipe) -> BimbaProcessor:
+    """The processor alone, from small files: no weights are read or made.
+
+    Raises:
+        CheckpointError: files are missing or damaged.
+        InputError: settings do not fit.
+    """
+    if isinstance(recipe.model, Checkpoint):
+        outline = read_outline(recipe.model.path, recipe.model.base, recipe.model.settings)
+        if outline.processor is None:
+            raise ValueError("an outline of a named model has a processor.")
+        return outline.processor
+    if isinstance(recipe.model, Parts):
+        return _parts_processor(recipe.model, _parts_config(recipe.model))
+    config, processor = _scratch_config(recipe.model)
+    del config
+    return processor
+
+
+def _from_checkpoint(recipe: Recipe) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
+    start: Checkpoint = recipe.model  # type: ignore[assignment] # chosen by its kind
+    options = LoadOptions(
+        device="cpu",
+        dtype="bfloat16" if recipe.compute.precision == "bf16" else "float32",
+        attn_implementation=recipe.compute.attn_implementation,
+        config_overrides=start.settings,
+    )
+    model, processor = load_model(start.path, start.base, options)
+    if start.compressor is not None:
+        model.config.compressor = start.compressor
+        model.compressor = build_compressor(model.config)
+    return model, processor
+
+
+def _parts_config(start: Parts) -> BimbaConfig:
+    """The config of a model put together; whatever two folders do not say is as in the released model."""
+    vision = _read(AutoConfig.from_pretrained, start.vision, "vision tower")
+    text = _read(AutoConfig.from_pretrained, start.language, "language model")
+    vision = getattr(vision, "vision_config", vision)  # of a model of pictures and texts, the half that sees
+    if vision.model_type == "siglip_vision_model":
+        vision.vision_use_head = False
+    text = text.get_text_config()
+    try:
+        return BimbaConfig(vision_config=vision, text_config=text, compressor=start.compressor, **start.settings)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"model.settings do not hold: {error}", fix="see BimbaConfig for what there is.") from error
+
+
+def _parts_processor(start: Parts, config: BimbaConfig) -> BimbaProcessor:
+    tokenizer = _read(AutoTokenizer.from_pretrained, start.language, "tokenizer")
+    pixels: dict[str, Any] = {}
+    try:
+        settings, _ = ImageProcessingMixin.get_image_processor_dict(start.vision)
+        pixels = {name: settings[name] for name in ("image_mean", "image_std") if name in settings}
+    except OSError as error:
+        if config.vision_config.model_type != "siglip_vision_model":  # whose normalisation is our default
+            raise CheckpointError(
+                f"{start.vision} has no preprocessor_config.json, which says how its pixels are normalised.",
+                fix="fetch the whole model.",
+            ) from error
+    return BimbaProcessor.from_config(config, tokenizer, **pixels)
+
+
+def _from_parts(recipe: Recipe) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
+    start: Parts = recipe.model  # type: ignore[assignment] # chosen by its kind
+    config = _parts_config(start)
+    processor = _parts_processor(start, config)
+    with torch.device("meta"):  # nothing is made twice: every part is put in below
+        model = BimbaForConditionalGeneration(config)
+    keywords = _keywords(recipe.compute)
+    model.vision_tower = _read(AutoModel.from_pretrained, start.vision, "vision tower", config.vision_config, keywords)
+    language = _read(AutoModelForCausalLM.from_pretrained, start.language, "model", config.text_config, keywords)
+    model.language_model = language
+    model.generation_config = language.generation_config or GenerationConfig.from_model_config(config.text_config)
+    model.projector = BimbaProjector(config)
+    model.compressor = build_compressor(config)
+    model.separators = Separators(config.text_config.hidden_size, config.newline_position)
+    return model, processor
+
+
+def _keywords(compute: Compute) -> dict[str, Any]:
+    keywords: dict[str, Any] = {"dtype": torch.bfloat16 if compute.precision == "bf16" else torch.float32}
+    if compute.attn_implementation is not None:
+        keywords["attn_implementation"] = compute.attn_implementation
+    return keywords
+
+
+def _read(reader: Any, name: str, what: str, config: Any = None, keywords: dict[str, Any] | None = None) -> Any:
+    """Read a part with transformers, saying what is wrong in our words."""
+    given = {} if config is None else {"config": config}
+    try:
+        return reader(name, trust_remote_code=False, **given, **(keywords or {}))
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise CheckpointError(
+            f"the {what} {name!r} cannot be read: {reason}", fix="name a folder or hub id of a model of transformers."
+        ) from error
+
+
+def _scratch_config(start: Scratch) -> tuple[BimbaConfig, BimbaProcessor]:
+    tokenizer = tiny_tokenizer() if start.tokenizer == _BYTES else _tokenizer(start.tokenizer)
+    settings = dict(start.config)
+    text = dict(settings.get("text_config") or {})
+    # A multiple of 64 makes matrix products fast; the placeholder needs a row in no table.
+    text.setdefault("vocab_size", -(-len(tokenizer) // 64) * 64)
+    settings["text_config"] = text
+    try:
+        config = BimbaConfig(**settings)
+    except (TypeError, ValueError, KeyError) as error:
+        raise InputError(f"model.config does not hold: {error}", fix="see BimbaConfig for what there is.") from error
+    processor = BimbaProcessor.from_config(config, tokenizer)
+    return config, processor
+
+
+def _tokenizer(name: str) -> Any:
+    return _read(AutoTokenizer.from_pretrained, name, "tokenizer")
+
+
+def _from_scratch(recipe: Recipe) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
+    start: Scratch = recipe.model  # type: ignore[assignment] # chosen by its kind
+    config, processor = _scratch_config(start)
+    if recipe.compute.attn_implementation is not None:
+        config._attn_implementation = recipe.compute.attn_implementation  # noqa: SLF001 - transformers' own name
+    model = BimbaForConditionalGeneration(config)
+    # transformers fills every linear layer alike; a fresh compressor starts as the paper's does.
+    model.compressor = build_compressor(config)
+    ends = [processor.tokenizer.eos_token_id]
+    model.generation_config = GenerationConfig(
+        eos_token_id=ends, pad_token_id=processor.tokenizer.pad_token_id, do_sample=False
+    )
+    return model, processor
+
+
+_MAKERS = {"checkpoint": _from_checkpoint, "parts": _from_parts, "scratch": _from_scratch}
