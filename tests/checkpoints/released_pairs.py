@@ -14,7 +14,7 @@ from bimba.checkpoints.tensors import read_json
 from bimba.errors import CheckpointError
 
 
-def edit_json(path: Path, **changes: Any) -> None:
+def edit_json(path: Path, /, **changes: Any) -> None:
     path.write_text(json.dumps(read_json(path) | changes))
 
 

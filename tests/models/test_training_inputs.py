@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.models.test_batches import LANGUAGE_MODELS, VISION
+from test_batches import LANGUAGE_MODELS, VISION
 from torch import Tensor
 
 from bimba.inference import VideoQA

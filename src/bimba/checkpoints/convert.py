@@ -1,4 +1,4 @@
-"""A released model in, one folder that from_pretrained opens out; and the released layout back, bit for bit.
+"""A released model or an adapter in, one folder that from_pretrained opens out; the released layout back, bit for bit.
 
 What merging the adapter loses (its own files, and the base tensors that it changed) is kept in a sub-folder
 `released/` of the converted model: about 8 % more bytes for the released one.
@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
+
+from bimba.checkpoints.adapter import main_dtype, open_adapter
 from bimba.checkpoints.folder import OnTensors, copy_files, digest, new_folder, write_json, write_tensors
-from bimba.checkpoints.released import open_released, read_generation_config, read_tokenizer
+from bimba.checkpoints.opened import OpenedModel, read_generation_config, read_tokenizer
+from bimba.checkpoints.released import open_released
 from bimba.checkpoints.released_config import (
     VISION_CONFIG_NAME,
     check_expressible,
@@ -19,6 +23,7 @@ from bimba.checkpoints.released_config import (
     write_released_config,
 )
 from bimba.checkpoints.released_names import to_released
+from bimba.checkpoints.small_files import as_stored, write_small_files
 from bimba.checkpoints.source import find_source
 from bimba.checkpoints.tensors import (
     INDEX_NAME,
@@ -32,7 +37,6 @@ from bimba.checkpoints.tensors import (
 )
 from bimba.errors import CheckpointError
 from bimba.models.bimba.configuration import BimbaConfig
-from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 
 KEPT = "released"
 _BASE, _ADAPTER = "base", "adapter"
@@ -62,10 +66,10 @@ class Conversion:
 def convert(
     model: str | Path, out: str | Path, *, base: str | Path | None = None, on_tensors: OnTensors | None = None
 ) -> Conversion:
-    """Write a released model (an adapter on its base, or a base alone) as one folder of ours.
+    """Write a released model (an adapter on its base, or a base alone), or our adapter, as one folder of ours.
 
     Args:
-        model: folder or hub id of the adapter, or of a base.
+        model: folder or hub id of the adapter (released or ours), or of a released base.
         out: a new folder.
         base: folder or hub id of the adapter's base; if not given, the one that it names.
         on_tensors: told of the progress.
@@ -76,12 +80,11 @@ def convert(
     source = find_source(model, base)
     if source.kind == "ours":
         raise CheckpointError(f"{source.folder} is in our layout already.", fix="use it as it is, or --reverse.")
+    if source.kind == "our adapter":
+        return _merge_adapter(open_adapter(source), Path(out), on_tensors)
     released = open_released(source)
     with new_folder(Path(out)) as folder:
-        released.config.architectures = [BimbaForConditionalGeneration.__name__]
-        released.config.save_pretrained(folder)
-        released.generation_config.save_pretrained(folder)
-        released.processor.save_pretrained(folder)
+        write_small_files(folder, released.config, released.processor, released.generation_config)
         digests = write_tensors(folder, released.tensors, on_tensors=on_tensors)
         kept = folder / KEPT
         copy_files(source.folder, kept / _BASE, weights=False)
@@ -92,6 +95,18 @@ def convert(
         if source.adapter is not None:
             copy_files(source.adapter, kept / _ADAPTER, weights=True)
     return Conversion(Path(out), "ours", len(released.tensors))
+
+
+def _merge_adapter(opened: OpenedModel, place: Path, on_tensors: OnTensors | None) -> Conversion:
+    """Our adapter and its base as one folder, in the base's dtype."""
+    dtype = opened.config.dtype
+    if not isinstance(dtype, torch.dtype):
+        dtype = main_dtype(opened.tensors)
+    tensors = as_stored(opened.tensors, dtype)
+    with new_folder(place) as folder:
+        write_small_files(folder, opened.config, opened.processor, opened.generation_config)
+        write_tensors(folder, tensors, on_tensors=on_tensors)
+    return Conversion(place, "ours", len(tensors))
 
 
 def _layout(base: Path) -> dict[str, str]:
@@ -115,6 +130,10 @@ def reverse(model: str | Path, out: str | Path, *, on_tensors: OnTensors | None 
     """
     source = find_source(model)
     folder = source.folder
+    if source.kind == "our adapter":
+        raise CheckpointError(
+            f"{model} is an adapter.", fix="merge it first (bimba convert ADAPTER OUT), then reverse the folder OUT."
+        )
     if source.kind == "released":
         raise CheckpointError(
             f"{model} is in the released layout already.", fix="reverse takes a folder that bimba convert wrote."

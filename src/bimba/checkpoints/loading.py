@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
-from bimba.checkpoints.released import MOST_LISTED, open_released, read_tokenizer
+from bimba.checkpoints.adapter import open_adapter
+from bimba.checkpoints.opened import MOST_LISTED, OpenedModel, read_processor
+from bimba.checkpoints.released import open_released
 from bimba.checkpoints.source import Source, find_source
-from bimba.checkpoints.tensors import open_folder, read_json
+from bimba.checkpoints.tensors import open_folder
 from bimba.errors import CheckpointError, InputError
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
@@ -38,7 +40,7 @@ class LoadOptions:
 def load_model(
     model: str | Path, base: str | Path | None, options: LoadOptions
 ) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
-    """Load a model of ours, a released base, or a released adapter on its base.
+    """Load a model of ours, a released base, or an adapter (ours or released) on its base.
 
     Raises:
         CheckpointError: files are missing, unsafe or do not fit.
@@ -56,7 +58,8 @@ def load_model(
         if source.kind == "ours":
             loaded, processor = _load_ours(source, options, keywords)
         else:
-            loaded, processor = _load_released(source, options, keywords)
+            opened = open_adapter(source) if source.kind == "our adapter" else open_released(source)
+            loaded, processor = _load_opened(opened, options, keywords)
     except (ImportError, ValueError, StrictDataclassError) as error:
         raise InputError(
             f"{model} cannot be loaded with these options: {error}",
@@ -67,18 +70,18 @@ def load_model(
     return loaded, processor
 
 
-def _load_released(
-    source: Source, options: LoadOptions, keywords: dict[str, Any]
+def _load_opened(
+    opened: OpenedModel, options: LoadOptions, keywords: dict[str, Any]
 ) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
-    released = open_released(source)
-    config = overridden(released.config, options.config_overrides)
+    config = overridden(opened.config, options.config_overrides)
     if keywords["dtype"] == "auto":
         keywords["dtype"] = config.dtype
     model = BimbaForConditionalGeneration.from_pretrained(
-        None, config=config, state_dict=dict(released.tensors), **keywords
+        None, config=config, state_dict=dict(opened.tensors), **keywords
     )
-    model.generation_config = released.generation_config
-    return model, BimbaProcessor.from_config(config, released.processor.tokenizer)
+    model.generation_config = opened.generation_config
+    pixels = {"image_mean": opened.processor.image_mean, "image_std": opened.processor.image_std}
+    return model, BimbaProcessor.from_config(config, opened.processor.tokenizer, **pixels)
 
 
 def _load_ours(
@@ -104,9 +107,7 @@ def _load_ours(
             + "\n    ".join(problems[:MOST_LISTED]),
             fix="fetch or convert the model again.",
         )
-    settings = read_json(source.folder / "processor_config.json")
-    pixels = {name: settings[name] for name in ("image_mean", "image_std") if name in settings}
-    return model, BimbaProcessor.from_config(config, read_tokenizer(source.folder, config), **pixels)
+    return model, read_processor(source.folder, config)
 
 
 def overridden(config: BimbaConfig, overrides: dict[str, Any] | None) -> BimbaConfig:

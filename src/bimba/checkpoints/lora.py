@@ -45,6 +45,11 @@ class Merged:
         delta = self.B[...].float() @ self.A[...].float()
         return delta.mul_(self.scale).add_(self.base[...]).to(self.dtype)
 
+    def row(self, index: int) -> Tensor:
+        """Row `index`; equal to that of the whole up to rounding."""
+        delta = self.B.row(index).float() @ self.A[...].float()
+        return delta.mul_(self.scale).add_(self.base.row(index)).to(self.dtype)
+
 
 def lora_scale(adapter_config: Mapping[str, object], where: str) -> float:
     """Alpha / r of an adapter (alpha / sqrt(r) with rank-stabilised LoRA).
@@ -82,6 +87,32 @@ def strip_prefix(tensors: Mapping[str, LazyTensor], where: str) -> dict[str, Laz
             fix="pass the adapter folder as its authors released it.",
         )
     return {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
+
+
+def split_lora(state: Mapping[str, LazyTensor]) -> tuple[dict[str, LazyTensor], dict[str, LazyTensor]]:
+    """Tensors of a model with LoRA layers in it, parted.
+
+    Args:
+        state: as `state_dict` names them: `<module>.base_layer.weight`, `<module>.lora_A.default.weight`, ...
+
+    Returns:
+        the model's own tensors, named as without LoRA layers; and the LoRA tensors, named as they come.
+    """
+    lora = {name: tensor for name, tensor in state.items() if _LORA_KEY.fullmatch(name)}
+    own = {name.replace(".base_layer.", "."): tensor for name, tensor in state.items() if name not in lora}
+    return own, lora
+
+
+def lora_module(name: str) -> str:
+    """The layer that a LoRA tensor belongs to.
+
+    Raises:
+        ValueError: it is not named as one.
+    """
+    match = _LORA_KEY.fullmatch(name)
+    if match is None:
+        raise ValueError(f"{name!r} is no LoRA tensor.")
+    return match[1]
 
 
 def merge_lora(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from bimba.checkpoints.loading import overridden
-from bimba.checkpoints.released import read_tokenizer
+from bimba.checkpoints.opened import read_tokenizer
 from bimba.checkpoints.released_config import read_released_config
 from bimba.checkpoints.source import find_source
 from bimba.checkpoints.tensors import read_json
@@ -59,7 +59,7 @@ def read_outline(
     source = find_source(model, base, weights=False)
     settings = read_json(source.folder / "config.json")
     try:
-        if source.kind == "ours":
+        if source.kind != "released":
             config = BimbaConfig.from_pretrained(source.folder)
         else:
             config = read_released_config(source.folder, source.adapter)

@@ -1,10 +1,11 @@
-"""A model's name in, what lies there out: a folder of ours, a released base, or a released adapter with its base."""
+"""A model's name in, what lies there out: a model of ours, a released base, or an adapter (either's) with its base."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bimba.checkpoints.base import BASE_NAME, read_base
 from bimba.checkpoints.released_config import is_released
 from bimba.checkpoints.tensors import INDEX_NAME, read_json, weight_files
 from bimba.errors import CheckpointError
@@ -14,7 +15,12 @@ OUR_MODEL_TYPE = BimbaConfig.model_type
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_STEM = "adapter_model"
 TRAINABLES_STEM = "non_lora_trainables"
-_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+ADAPTER_FOLDER = "adapter"
+"""Where an adapter folder of ours holds PEFT's files: transformers takes over folders that have them on top."""
+
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+"""Names that can be fetched from the hub: owner/name."""
+
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "qwen.tiktoken")
 _SMALL_PATTERNS = ("*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja")
 _SMALL_FILES = (
@@ -32,29 +38,38 @@ class Source:
     """Where a model's files are.
 
     Args:
-        kind: "ours" (a folder that from_pretrained opens) or "released" (the public layout).
+        kind: "ours" (a folder that from_pretrained opens), "our adapter" or "released" (the public layout).
         folder: our folder, or the released base.
         adapter: the released adapter that goes onto the base.
+        base: what our adapter goes onto; None where no weights are asked for.
     """
 
-    kind: Literal["ours", "released"]
+    kind: Literal["ours", "our adapter", "released"]
     folder: Path
     adapter: Path | None = None
+    base: "Source | None" = None
 
 
 def find_source(model: str | Path, base: str | Path | None = None, *, weights: bool = True) -> Source:
     """Find out what a folder or hub id is, and check that its files are there.
 
     Args:
-        model: folder or hub id of a model of ours, of a released base, or of a released adapter.
-        base: folder or hub id of the adapter's base; if not given, the adapter's own `base_model_name_or_path` is
-            followed (as a folder, as a folder beside the adapter, or as a hub id).
+        model: folder or hub id of a model or an adapter of ours, of a released base, or of a released adapter.
+        base: folder or hub id of the adapter's base; if not given, what the adapter itself names is followed (as a
+            folder, as a folder beside the adapter, or as a hub id).
         weights: whether weights must be there; without, only the small files of a hub id are fetched.
 
     Raises:
         CheckpointError: nothing is there, files are missing (all named), or the base does not belong here.
     """
-    folder = _local_folder(model, "model", weights)
+    return _find(model, base, weights, ())
+
+
+def _find(model: str | Path, base: str | Path | None, weights: bool, above: tuple[Path, ...]) -> Source:
+    """As `find_source`; `above` are the adapters that go onto this one."""
+    folder = _local_folder(model, "model" if not above else "base", weights)
+    if is_our_adapter(folder):
+        return _find_our_adapter(folder, base, weights, above)
     if (folder / ADAPTER_CONFIG).is_file():
         _check_adapter_files(folder, weights)
         base_folder = _base_of(folder, weights) if base is None else _local_folder(base, "base", weights)
@@ -86,6 +101,36 @@ def find_source(model: str | Path, base: str | Path | None = None, *, weights: b
     return Source("released", folder)
 
 
+def is_our_adapter(folder: Path) -> bool:
+    """Whether a folder is an adapter of ours, whole or not."""
+    if (folder / BASE_NAME).is_file():
+        return True
+    if not (folder / ADAPTER_FOLDER / ADAPTER_CONFIG).is_file() or any(folder.glob("model*.safetensors*")):
+        return False
+    config = folder / "config.json"
+    return config.is_file() and read_json(config).get("model_type") == OUR_MODEL_TYPE
+
+
+def _find_our_adapter(folder: Path, base: str | Path | None, weights: bool, above: tuple[Path, ...]) -> Source:
+    """An adapter of ours and what it goes onto, which may be an adapter itself."""
+    _check_our_adapter_files(folder, weights)
+    if not weights:
+        return Source("our adapter", folder)
+    place = folder.resolve()
+    if place in above:
+        raise CheckpointError(
+            f"the adapter {folder} is its own base.", fix="pass the model that it was made on as base (--base)."
+        )
+    if base is not None:
+        return Source("our adapter", folder, base=_find(base, None, weights, (*above, place)))
+    named = read_base(folder)
+    # The base of the base is looked up from here, too: that is where both were named.
+    below = None if named.base is None else _named_base(named.base, folder, weights)
+    return Source(
+        "our adapter", folder, base=_find(_named_base(named.path, folder, weights), below, weights, (*above, place))
+    )
+
+
 def _local_folder(name: str | Path, what: str, weights: bool) -> Path:
     """A folder as it is, or a hub id downloaded (or taken from the hub's cache)."""
     path = Path(name).expanduser()
@@ -93,7 +138,7 @@ def _local_folder(name: str | Path, what: str, weights: bool) -> Path:
         return path
     if path.is_file():
         raise CheckpointError(f"the {what} {path} is a file.", fix="pass the folder that holds it.")
-    if isinstance(name, Path) or not _HUB_ID.fullmatch(name):
+    if isinstance(name, Path) or not HUB_ID.fullmatch(name):
         raise CheckpointError(
             f"the {what} {str(name)!r} is neither a folder nor a hub id (owner/name).",
             fix="check the path; a released model is fetched with: hf download mmiemon/BIMBA-LLaVA-Qwen2-7B "
@@ -122,10 +167,15 @@ def _base_of(adapter: Path, weights: bool) -> Path:
         raise CheckpointError(
             f"the adapter {adapter} does not name its base.", fix="pass the folder or hub id of its base as base."
         )
+    return _named_base(name, adapter, weights)
+
+
+def _named_base(name: str, adapter: Path, weights: bool) -> Path:
+    """A base as an adapter names it: a folder, a folder beside the adapter, or on the hub."""
     for candidate in (Path(name).expanduser(), adapter.resolve().parent / name):
         if candidate.is_dir():
             return candidate
-    if not _HUB_ID.fullmatch(name):
+    if not HUB_ID.fullmatch(name):
         raise CheckpointError(
             f"the adapter {adapter} belongs to the base {name!r}, which is not here.",
             fix="pass the folder or hub id of that base as base (--base).",
@@ -133,9 +183,32 @@ def _base_of(adapter: Path, weights: bool) -> Path:
     return _fetch(name, "base", weights)
 
 
+def _check_our_adapter_files(folder: Path, weights: bool) -> None:
+    """An adapter of ours is whole or refused."""
+    names = ["config.json", "generation_config.json", "processor_config.json", BASE_NAME]
+    names.append(f"{ADAPTER_FOLDER}/{ADAPTER_CONFIG}")
+    if weights:
+        names.append(f"{ADAPTER_FOLDER}/{ADAPTER_STEM}.safetensors")
+    missing = [name for name in names if not (folder / name).is_file()] + _missing_parts(folder, weights=False)
+    if missing:
+        raise CheckpointError(
+            f"the adapter folder {folder} lacks {', '.join(missing)}.", fix="copy it again from where it was made."
+        )
+    _check_readable(folder)
+    if read_json(folder / "config.json").get("model_type") != OUR_MODEL_TYPE:
+        raise CheckpointError(
+            f"the adapter {folder} is for a {read_json(folder / 'config.json').get('model_type')!r} model.",
+            fix="copy its config.json again from where it was made.",
+        )
+
+
 def _check_adapter_files(folder: Path, weights: bool) -> None:
     missing = [] if (folder / "config.json").is_file() else ["config.json"]
     has_trainables = any((folder / f"{TRAINABLES_STEM}.{ending}").is_file() for ending in ("safetensors", "bin"))
+    if missing and is_our_adapter(folder.resolve().parent):
+        raise CheckpointError(
+            f"{folder} is the inner part of an adapter folder.", fix=f"pass the folder around it: {folder.parent}"
+        )
     if missing and not has_trainables:
         raise CheckpointError(
             f"{folder} is an adapter of PEFT, not a released one: it has neither config.json nor {TRAINABLES_STEM}.",

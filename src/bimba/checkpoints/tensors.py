@@ -51,7 +51,7 @@ UNREADABLE = (
 
 
 class LazyTensor(Protocol):
-    """A tensor that is read by `lazy[...]`."""
+    """A tensor that is read by `lazy[...]`, or a row of it by `lazy.row(index)`."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -62,6 +62,9 @@ class LazyTensor(Protocol):
         """Known without reading the tensor."""
 
     def __getitem__(self, index: EllipsisType) -> Tensor: ...
+
+    def row(self, index: int) -> Tensor:
+        """What `lazy[...][index]` gives, without reading all of it where that can be avoided."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,10 @@ class InMemory:
 
     def __getitem__(self, index: EllipsisType) -> Tensor:
         return self.tensor
+
+    def row(self, index: int) -> Tensor:
+        """Row `index`."""
+        return self.tensor[index]
 
 
 class InFile:
@@ -106,6 +113,11 @@ class InFile:
         tensor: Tensor = self._handle.get_tensor(self._key)
         return tensor
 
+    def row(self, index: int) -> Tensor:
+        """Row `index`; nothing else is read."""
+        tensor: Tensor = self._handle.get_slice(self._key)[index]
+        return tensor
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -128,6 +140,10 @@ class Rows:
     def __getitem__(self, index: EllipsisType) -> Tensor:
         return self.source[...][self.start : self.stop].clone()
 
+    def row(self, index: int) -> Tensor:
+        """Row `index` of these."""
+        return self.source.row(self.start + index)
+
 
 @dataclass(frozen=True)
 class Stacked:
@@ -147,6 +163,34 @@ class Stacked:
 
     def __getitem__(self, index: EllipsisType) -> Tensor:
         return torch.cat([part[...] for part in self.parts])
+
+    def row(self, index: int) -> Tensor:
+        """Row `index` of all of them."""
+        for part in self.parts:
+            if index < part.shape[0]:
+                return part.row(index)
+            index -= part.shape[0]
+        raise IndexError(index)
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Another lazy tensor as it is written: on the CPU, in another dtype."""
+
+    source: LazyTensor
+    dtype: torch.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As the whole tensor has it."""
+        return self.source.shape
+
+    def __getitem__(self, index: EllipsisType) -> Tensor:
+        return self.source[...].to("cpu", self.dtype)
+
+    def row(self, index: int) -> Tensor:
+        """Row `index`."""
+        return self.source.row(index).to("cpu", self.dtype)
 
 
 def num_bytes(tensor: LazyTensor) -> int:

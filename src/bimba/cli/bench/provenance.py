@@ -3,13 +3,14 @@
 import os
 import platform
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from bimba.cli.doctor.hardware import read_memory
+from bimba.training.provenance import installed_version, processor
+
+__all__ = ["LIBRARIES", "in_words", "load", "processor", "provenance", "warning"]
 
 LIBRARIES = ("bimba", "torch", "numba", "triton", "transformers", "mambapy", "mamba-ssm")
 """Whose code is measured."""
@@ -31,18 +32,8 @@ def provenance(device: torch.device) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "cuda": torch.version.cuda,
-        "versions": {name: _version(name) for name in LIBRARIES},
+        "versions": {name: installed_version(name) for name in LIBRARIES},
     }
-
-
-def processor(root: Path = Path("/")) -> str:
-    """Name of the processor, where the system tells it."""
-    info = root / "proc/cpuinfo"
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def load() -> float | None:
@@ -68,10 +59,3 @@ def in_words(facts: dict[str, Any]) -> str:
     threads = f"{facts['num_threads']} of {facts['num_cores']} threads"
     parts = [facts["gpu"], f"{facts['processor']} ({threads})", facts["system"], f"Python {facts['python']}", *versions]
     return ", ".join(part for part in parts if part)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -21,9 +21,9 @@ class VideoEncoding(nn.Module):
 
     config: BimbaConfig
     vision_tower: Any
-    projector: nn.Module
-    compressor: nn.Module
-    separators: nn.Module
+    projector: Any
+    compressor: Any
+    separators: Any
 
     def get_vision_features(
         self, pixel_values_videos: Tensor, *, on_step: Callable[[int], None] | None = None

@@ -28,6 +28,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from bimba.compressors import PoolingCompressor, SelectiveScanCompressor
 from bimba.compressors.learned_queries import LearnedQueries
 from bimba.compressors.mixer import ScanDirection, ZeroLinear
+from bimba.models.bimba.adapters import OpensAdapters
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.decoding import OnlyTokenizerIds
 from bimba.models.bimba.encoding import VideoEncoding
@@ -92,7 +93,9 @@ class BimbaPreTrainedModel(PreTrainedModel):
             init.normal_(module.newline, std=module.newline.numel() ** -0.5)
 
 
-class BimbaForConditionalGeneration(VideoEncoding, BimbaPreTrainedModel, GenerationMixin):  # type: ignore[misc] # config
+class BimbaForConditionalGeneration(  # type: ignore[misc] # config
+    OpensAdapters, VideoEncoding, BimbaPreTrainedModel, GenerationMixin
+):
     """Vision tower, projector, compressor and language model (BIMBA, arXiv 2503.09590).
 
     A video enters as `pixel_values_videos` and leaves its trace in `input_ids` as one placeholder
