@@ -4,6 +4,7 @@ A recipe says everything that decides what a run does. Its own fields are here; 
 become one is in `reading`.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -61,7 +62,7 @@ class Parts(Settings):
     start: Literal["parts"]
     vision: str = Field(min_length=1)
     language: str = Field(min_length=1)
-    compressor: dict[str, Any] = {}
+    compressor: dict[str, Any] = Field(default={}, validate_default=True)
     settings: dict[str, Any] = {}
 
     _compressor = field_validator("compressor")(_checked_compressor)
@@ -103,7 +104,7 @@ class Lora(Settings):
     """
 
     rank: int = Field(default=128, ge=1)
-    alpha: float = Field(default=32, gt=0, allow_inf_nan=False)
+    alpha: float = Field(default=32.0, gt=0, allow_inf_nan=False)
     dropout: float = Field(default=0.05, ge=0, lt=1)
     targets: tuple[str, ...] | Literal["all-linear"] = ("q_proj", "v_proj")
 
@@ -176,14 +177,17 @@ class Source(Settings):
     json_path: Path | None = None
     mixture: Path | None = None
     needles: Needles | None = None
-    sampling_strategy: str = Field(default="all", pattern=r"^(all|(first|end|random):\d+(\.\d+)?%?)$")
+    sampling_strategy: str = "all"
     video_folder: Path | None = None
 
     @model_validator(mode="after")
-    def _one_of_three(self) -> Self:
+    def _holds(self) -> Self:
         given = [name for name in ("json_path", "mixture", "needles") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"a source has one of json_path, mixture and needles, not {' and '.join(given) or 'none'}")
+        if re.fullmatch(r"all|(first|end|random):\d+(\.\d+)?%?", self.sampling_strategy) is None:
+            allowed = "all, first:N, end:N or random:N, where N is a number or a percentage"
+            raise ValueError(f"sampling_strategy is {self.sampling_strategy!r}; it should be {allowed}")
         return self
 
 
@@ -337,8 +341,10 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if isinstance(self.model, Scratch) and self.save.result == "adapter":
-            raise ValueError("save.result is adapter, but a model from scratch has nothing to be put onto")
+        if not isinstance(self.model, Checkpoint) and self.save.result == "adapter":
+            raise ValueError(f"save.result is adapter, but a model from {self.model.start} has nothing to be put onto")
         if self.data.cache is not None and self.train.vision_tower.mode != "frozen":
             raise ValueError("data.cache keeps features of a frozen vision tower, but train.vision_tower is trained")
+        if self.data.cache is not None and self.distillation is not None:
+            raise ValueError("data.cache leaves out the pixels that the teacher of distillation needs")
         return self
