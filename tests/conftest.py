@@ -7,8 +7,10 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers.utils import logging as transformers_logging
 
 # Kernels for GPUs run on the CPU where there is no GPU, step by step; Triton reads this when it is imported.
@@ -16,6 +18,7 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
 from bimba.inference import VideoQA
+from bimba.models.bimba.processing import BimbaProcessor
 from bimba.models.bimba.tiny import tiny_model
 from bimba.needles import make_needles
 
@@ -76,6 +79,20 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("video")
     run = make_needles(folder, seconds=4.0, size="96x64", fps=10, needles=1, needle_seconds=1.0)
     return folder / run.manifest.videos[0].file
+
+
+@pytest.fixture(scope="session")
+def processor() -> BimbaProcessor:
+    """The tiny model's, whose tokens are bytes; tests do not change it."""
+    return tiny_model(seed=0)[1]
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A picture of one colour."""
+    path = tmp_path / "red.png"
+    Image.fromarray(np.full((20, 30, 3), (200, 0, 0), dtype=np.uint8)).save(path)
+    return path
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

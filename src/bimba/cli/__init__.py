@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from bimba import __version__
-from bimba.cli import bench, needles
+from bimba.cli import bench, data, needles
 from bimba.cli.ask import ask
 from bimba.cli.chat import chat
 from bimba.cli.convert import convert
@@ -41,6 +41,7 @@ app.command(epilog="Example: bimba demo --out bimba-demo")(demo)
 app.command(epilog="Example: bimba doctor --json")(doctor)
 app.add_typer(needles.app, name="needles")
 app.add_typer(bench.app, name="bench")
+app.add_typer(data.app, name="data")
 
 
 def _print_version(value: bool) -> None:

@@ -1,0 +1,65 @@
+"""What a sample becomes for the model, or why it became nothing.
+
+Shapes: L tokens, T frames of a video, S image size, P patches of a frame, Dv width of the vision tower, C tokens of a
+question.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from bimba.text.labels import IGNORE
+
+
+def count_learned(labels: Sequence[int]) -> int:
+    """How many of L tokens are learned; nothing comes before the first, so that it cannot be."""
+    return sum(label != IGNORE for label in labels[1:])
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A sample, ready for the collator.
+
+    Attributes:
+        name: of the sample.
+        ids: [L], a placeholder for each video token.
+        labels: [L].
+        pixels: float32 [T, 3, S, S] of each video or image, in the order of the placeholders; empty with features.
+        features: [T, P, Dv] of each video or image, where all of them are known already.
+        questions: [C] token ids of what is asked where each video or image stands, without times.
+    """
+
+    name: str
+    ids: list[int]
+    labels: list[int]
+    pixels: tuple[Tensor, ...] = ()
+    features: tuple[Tensor, ...] = ()
+    questions: tuple[list[int], ...] = ()
+
+    @property
+    def num_frames(self) -> tuple[int, ...]:
+        """T of each video or image."""
+        return tuple(len(video) for video in self.features or self.pixels)
+
+    @property
+    def num_learned(self) -> int:
+        """Tokens that are learned."""
+        return count_learned(self.labels)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A sample that could not be made, and why."""
+
+    name: str
+    reason: str
+
+
+class FeatureSource(Protocol):
+    """Where features of a frozen vision tower may be found instead of decoding frames."""
+
+    def get(self, clip: Path, indices: Sequence[int]) -> Tensor | None:
+        """Features [T, P, Dv] of the frames of a file with these indices, None if they are not known."""
