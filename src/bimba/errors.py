@@ -24,3 +24,7 @@ class VideoError(BimbaError):
 
 class CheckpointError(BimbaError):
     """A model folder is incomplete, unsafe, or does not fit the model."""
+
+
+class TrainingError(BimbaError):
+    """A training run cannot go on: its loss is no number, too many samples are unreadable, or the disk is full."""

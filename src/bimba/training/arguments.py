@@ -1,0 +1,99 @@
+"""A recipe in, the arguments of transformers' Trainer out."""
+
+import importlib.util
+from dataclasses import dataclass, fields
+from typing import Any
+
+from transformers import TrainingArguments
+
+from bimba.errors import InputError
+from bimba.training.recipe.settings import Recipe
+
+_FIELDS = {field.name for field in fields(TrainingArguments)}
+# transformers 5.2x renamed it, and warns of the old name.
+_CHECKPOINTING = next(name for name in ("activation_checkpointing", "gradient_checkpointing") if name in _FIELDS)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """How the samples of an optimizer step come together.
+
+    Args:
+        accumulation: batches that each process adds up.
+        global_size: samples over all processes.
+    """
+
+    accumulation: int
+    global_size: int
+
+
+def training_arguments(recipe: Recipe) -> TrainingArguments:
+    """Arguments of transformers' Trainer; making them joins the processes that were launched together.
+
+    Raises:
+        InputError: a setting is unknown to transformers, cannot be had on this machine, or needs a missing package.
+    """
+    for name in recipe.log.to:
+        if importlib.util.find_spec(name) is None:
+            fix = 'pip install "bimba[train]"' if name == "tensorboard" else f"pip install {name}"
+            raise InputError(f"log.to names {name}, which is not installed.", fix=fix)
+    schedule, compute, data = recipe.schedule, recipe.compute, recipe.data
+    checkpointing: dict[str, Any] = {_CHECKPOINTING: compute.gradient_checkpointing}
+    try:
+        return TrainingArguments(
+            output_dir=str(recipe.output),
+            per_device_train_batch_size=schedule.batch_size,
+            gradient_accumulation_steps=1,  # known when the processes have met
+            num_train_epochs=schedule.epochs,
+            max_steps=schedule.max_steps or -1,
+            learning_rate=schedule.learning_rate,
+            lr_scheduler_type=schedule.scheduler,
+            warmup_steps=schedule.warmup,  # a share, since it is below 1
+            weight_decay=schedule.weight_decay,
+            optim=schedule.optimizer,
+            adam_beta1=schedule.betas[0],
+            adam_beta2=schedule.betas[1],
+            adam_epsilon=schedule.epsilon,
+            max_grad_norm=schedule.max_grad_norm,
+            seed=schedule.seed,
+            data_seed=schedule.seed,
+            bf16=compute.precision == "bf16",
+            use_cpu=compute.device == "cpu",
+            **checkpointing,
+            torch_compile=compute.compile,
+            save_strategy="steps",
+            save_steps=recipe.save.every,
+            logging_strategy="steps",
+            logging_steps=recipe.log.every,
+            logging_nan_inf_filter=False,
+            report_to=list(recipe.log.to) or "none",
+            disable_tqdm=True,
+            remove_unused_columns=False,
+            dataloader_num_workers=data.workers,
+            dataloader_prefetch_factor=data.prefetch if data.workers else None,
+            ddp_find_unused_parameters=False,
+            average_tokens_across_devices=True,
+        )
+    except (ValueError, ImportError) as error:
+        raise InputError(
+            f"these settings cannot be had here: {error}", fix="check schedule, compute and log of the recipe."
+        ) from error
+
+
+def batches(recipe: Recipe, num_processes: int) -> Batches:
+    """Accumulation and global batch for a number of processes.
+
+    Raises:
+        InputError: the global batch cannot be dealt evenly.
+    """
+    schedule = recipe.schedule
+    together = schedule.batch_size * num_processes
+    if schedule.global_batch_size is None:
+        return Batches(schedule.accumulation, together * schedule.accumulation)
+    if schedule.global_batch_size % together:
+        raise InputError(
+            f"schedule.global_batch_size is {schedule.global_batch_size}, which {num_processes} processes with "
+            f"batch_size {schedule.batch_size} cannot make up.",
+            fix=f"take a multiple of {together}, or other numbers of processes or samples each.",
+        )
+    return Batches(schedule.global_batch_size // together, schedule.global_batch_size)

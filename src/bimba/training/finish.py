@@ -1,0 +1,68 @@
+"""A trainer that is done in, the run's result folder out.
+
+Where every process holds a share of the model, the first one gathers it.
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from bimba.errors import CheckpointError
+from bimba.models.bimba.modeling import BimbaForConditionalGeneration
+from bimba.models.bimba.processing import BimbaProcessor
+from bimba.training.data.store import SampleStore
+from bimba.training.environment import is_first
+from bimba.training.recipe.reading import recipe_as_yaml
+from bimba.training.result import RunFacts, describe_start, write_result
+from bimba.training.saving import cannot_write
+from bimba.training.trainer import BimbaTrainer, plain_name
+from bimba.training.watching import LOG_NAME, Watcher, read_log
+
+RESULT_NAME = "model"
+"""The result's place in the run's folder."""
+
+
+def finish(
+    trainer: BimbaTrainer,
+    model: BimbaForConditionalGeneration,
+    processor: BimbaProcessor,
+    store: SampleStore,
+    watcher: Watcher,
+) -> None:
+    """Write the result of a run, on the first process.
+
+    Raises:
+        TrainingError: it could not be written; the last checkpoint is there, and the same command tries again.
+    """
+    recipe = trainer.task.recipe
+    state = _gathered(trainer)
+    if not is_first():
+        return
+    base, dtype = describe_start(recipe)
+    facts = RunFacts(
+        recipe=recipe,
+        recipe_text=recipe_as_yaml(recipe),
+        counts=trainer.task.counter.counts,
+        sources=store.sizes(),
+        history=read_log(recipe.output / LOG_NAME),
+        base=base,
+        dtype=dtype,
+    )
+
+    def report(done: int, total: int) -> None:
+        watcher.stage("write", done, total)
+
+    place = recipe.output / RESULT_NAME
+    try:
+        write_result(place, model, processor, facts, state=state, on_tensors=report)
+    except (OSError, CheckpointError) as error:
+        raise cannot_write(place, error) from error
+
+
+def _gathered(trainer: BimbaTrainer) -> dict[str, Tensor] | None:
+    """All weights, where no process holds them all; every process calls it."""
+    if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+        return None
+    wrapped: Any = trainer.model_wrapped
+    state: dict[str, Tensor] = trainer.accelerator.get_state_dict(wrapped)
+    return {plain_name(name): tensor for name, tensor in state.items()}

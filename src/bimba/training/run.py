@@ -1,0 +1,238 @@
+"""A recipe in, a trained model in its folder out: every step of a run in order.
+
+The run's folder:
+
+    recipe.yaml         what it does, every setting written out
+    run.json            which samples it trains on
+    log.jsonl           a line for each logged step
+    checkpoint-120/     trained weights, optimizer, random states, counts (see `saving`)
+    model/              the result, once it is finished
+"""
+
+import json
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bimba.checkpoints.loading import LoadOptions, load_model
+from bimba.errors import InputError, TrainingError
+from bimba.inference.request import context_length
+from bimba.models.bimba.modeling import BimbaForConditionalGeneration
+from bimba.models.bimba.processing import BimbaProcessor
+from bimba.training.arguments import batches, training_arguments
+from bimba.training.counting import Counter, read_counts
+from bimba.training.data.collator import Collator
+from bimba.training.data.dataset import TrainingDataset
+from bimba.training.data.lengths import measure_lengths
+from bimba.training.data.sampler import GlobalOrder
+from bimba.training.data.samples import prepare_sources, read_samples
+from bimba.training.data.store import SampleStore
+from bimba.training.distillation import Teacher
+from bimba.training.environment import check_environment, ended_properly, first_decides, is_first, wait_for_all
+from bimba.training.finish import RESULT_NAME, finish
+from bimba.training.parts import Trained, prepare_parts
+from bimba.training.provenance import provenance
+from bimba.training.recipe.reading import differences, read_recipe, recipe_as_yaml
+from bimba.training.recipe.settings import Recipe
+from bimba.training.saving import clear, step_of, whole_checkpoint, write_whole
+from bimba.training.start import start_model
+from bimba.training.trainer import RECIPE_NAME, BimbaTrainer, Task
+from bimba.training.watching import LOG_NAME, LogFile, Silent, Watcher, read_log
+
+logger = logging.getLogger(__name__)
+
+RUN_NAME = "run.json"
+
+MAY_CHANGE = ("output", "log.", "save.", "data.workers", "data.prefetch", "data.cache", "data.max_failed")
+"""Settings that a run may go on with other values of: they change nothing of what is learned."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Args:
+        folder: of the trained model.
+        steps: optimizer steps, those before an interruption included.
+        losses: of the first and the last logged step.
+        failed: unreadable samples and why.
+        was_finished: there was nothing to do.
+    """
+
+    folder: Path
+    steps: int
+    losses: tuple[float, float]
+    failed: dict[str, str]
+    was_finished: bool = False
+
+
+def train(recipe: Recipe, watcher: Watcher | None = None) -> Outcome:
+    """Train as a recipe says; a run that was interrupted goes on where its last checkpoint is.
+
+    Launched by `torchrun` or `accelerate launch`, all processes call it.
+
+    Args:
+        recipe: see `bimba.training.recipe.reading.read_recipe`.
+        watcher: told what goes on.
+
+    Raises:
+        InputError: settings do not fit each other, the model, the machine, or the run in the output folder.
+        CheckpointError: the model that training starts from cannot be read.
+        TrainingError: a loss is no number, too many samples are unreadable, or something could not be written.
+    """
+    watcher = watcher or Silent()
+    check_environment(on_cpu=recipe.compute.device == "cpu")
+    with ended_properly():
+        arguments = training_arguments(recipe)
+        dealt = batches(recipe, arguments.world_size)
+        arguments.gradient_accumulation_steps = dealt.accumulation
+        if (recipe.output / RESULT_NAME).is_dir():
+            return first_decides(lambda: _finished(recipe))
+        checkpoint = first_decides(lambda: _claim(recipe))
+        if checkpoint is not None and is_first():
+            watcher.say(f"goes on after step {step_of(checkpoint)}")
+        store = _read_data(recipe, watcher)
+        model, processor = start_model(recipe)
+        trained = prepare_parts(model, recipe.train)
+        if is_first():
+            watcher.say(_in_words(trained))
+        dataset = _dataset(recipe, store, model, processor)
+        lengths = _lengths(recipe, dataset, watcher) if recipe.data.group_by_length else None
+        task = Task(
+            recipe=recipe,
+            trained=trained,
+            dataset=dataset,
+            collator=Collator(processor, with_questions=model.config.reads_question),
+            order=GlobalOrder(
+                len(store), dealt.global_size, recipe.schedule.seed, lengths, part=recipe.schedule.batch_size
+            ),
+            counter=Counter(len(store), recipe.data.max_failed),
+            provenance=provenance(),
+            teacher=_teacher(recipe, processor, arguments.device),
+        )
+        trainer = BimbaTrainer(model, arguments, task, [LogFile(recipe.output, watcher)])
+        trainer.resume(checkpoint)
+        if is_first():
+            task.counter.save(recipe.output)
+        finish(trainer, model, processor, store, watcher)
+        wait_for_all()
+        return _outcome(recipe)
+
+
+def _finished(recipe: Recipe) -> Outcome:
+    """What a run came to that is over.
+
+    Raises:
+        InputError: it was another run.
+    """
+    _check_same(recipe)
+    return replace(_outcome(recipe), was_finished=True)
+
+
+def _outcome(recipe: Recipe) -> Outcome:
+    lines = read_log(recipe.output / LOG_NAME) if (recipe.output / LOG_NAME).exists() else []
+    losses = (lines[0]["loss"], lines[-1]["loss"]) if lines else (float("nan"), float("nan"))
+    steps = int(lines[-1]["step"]) if lines else 0
+    return Outcome(recipe.output / RESULT_NAME, steps, losses, read_counts(recipe.output).failed)
+
+
+def _claim(recipe: Recipe) -> Path | None:
+    """Make the output folder this run's, and find the checkpoint from which it goes on.
+
+    Raises:
+        InputError: the folder holds another run, or something else.
+        TrainingError: it cannot be written.
+    """
+    run = recipe.output
+    if (run / RECIPE_NAME).exists():
+        _check_same(recipe)
+    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise InputError(f"{run} is there already, and is no training run.", fix="name a new folder: output=DIR")
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        write_whole(run / RECIPE_NAME, recipe_as_yaml(recipe))
+        checkpoint = whole_checkpoint(run)
+        clear(run, checkpoint)
+    except OSError as error:
+        raise TrainingError(f"{run} cannot be written: {error}.", fix="name a folder you may write to.") from error
+    return checkpoint
+
+
+def _check_same(recipe: Recipe) -> None:
+    found = [
+        line
+        for line in differences(read_recipe(recipe.output / RECIPE_NAME), recipe)
+        if not line.startswith(MAY_CHANGE)
+    ]
+    if found:
+        raise InputError(
+            f"{recipe.output} holds a run of another recipe:\n    " + "\n    ".join(found),
+            fix="name another folder (output=DIR), or give the same recipe to go on.",
+        )
+
+
+def _read_data(recipe: Recipe, watcher: Watcher) -> SampleStore:
+    """All samples; needle videos are made by the first process.
+
+    Raises:
+        InputError: they are others than those that this run began with.
+    """
+    sources, seed = recipe.data.sources, recipe.schedule.seed
+    first_decides(lambda: prepare_sources(sources, watcher.stage))
+    store = read_samples(sources, seed, on_progress=watcher.stage if is_first() else None)
+    first_decides(lambda: _check_data(recipe, store))
+    return store
+
+
+def _check_data(recipe: Recipe, store: SampleStore) -> None:
+    place = recipe.output / RUN_NAME
+    ours = {"samples": len(store), "fingerprint": store.fingerprint()}
+    if place.exists():
+        theirs = json.loads(place.read_text(encoding="utf-8"))
+        if theirs != ours:
+            raise InputError(
+                f"the samples are not those that the run in {recipe.output} began with: {theirs['samples']} then, "
+                f"{ours['samples']} now{'' if theirs['samples'] != ours['samples'] else ', with other contents'}.",
+                fix="restore the files, or name another folder (output=DIR) to begin anew.",
+            )
+    else:
+        write_whole(place, json.dumps(ours) + "\n")
+
+
+def _dataset(
+    recipe: Recipe, store: SampleStore, model: BimbaForConditionalGeneration, processor: BimbaProcessor
+) -> TrainingDataset:
+    data = recipe.data
+    longest = data.max_tokens or context_length(model.config)
+    return TrainingDataset(store, processor, recipe.frames, data.labels, longest)
+
+
+def _lengths(recipe: Recipe, dataset: TrainingDataset, watcher: Watcher) -> list[int]:
+    """Tokens of each sample, measured by the first process."""
+
+    def measure() -> list[int]:
+        def report(done: int, total: int) -> None:
+            watcher.stage("lengths", done, total)
+
+        cache = recipe.output / "lengths.json"
+        lengths, failures = measure_lengths(dataset, workers=recipe.data.workers, cache_file=cache, on_progress=report)
+        for failure in failures:
+            logger.warning("%s cannot be read: %s", failure.name, failure.reason)
+        return lengths
+
+    return first_decides(measure)
+
+
+def _teacher(recipe: Recipe, student: BimbaProcessor, device: Any) -> Teacher | None:
+    settings = recipe.distillation
+    if settings is None:
+        return None
+    dtype = "bfloat16" if recipe.compute.precision == "bf16" else "float32"
+    model, processor = load_model(settings.teacher, settings.base, LoadOptions(device=device, dtype=dtype))
+    return Teacher(model, processor, student, settings)
+
+
+def _in_words(trained: Trained) -> str:
+    parts = ", ".join(f"{part} {count:,}" for part, count in trained.by_part.items())
+    return f"trains {trained.num_parameters:,} of {trained.num_all:,} weights: {parts}"

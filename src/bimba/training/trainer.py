@@ -1,0 +1,271 @@
+"""Model, data and settings in, a trained model out: transformers' Trainer with what it cannot know of this model.
+
+What is added: the order of the samples, groups of parameters, counts of what was seen, refusing losses that are no
+numbers, a teacher, and checkpoints of the trained weights alone that are whole or not there.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import Dataset, Sampler
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from bimba.errors import CheckpointError, TrainingError
+from bimba.models.bimba.modeling import BimbaForConditionalGeneration
+from bimba.training.counting import Counter
+from bimba.training.data.collator import Collator
+from bimba.training.data.sampler import GlobalOrder
+from bimba.training.distillation import Teacher
+from bimba.training.environment import gathered, is_first, wait_for_all
+from bimba.training.parts import Trained, parameter_groups
+from bimba.training.recipe.reading import recipe_as_yaml
+from bimba.training.recipe.settings import Recipe
+from bimba.training.saving import (
+    cannot_write,
+    checkpoint_name,
+    remove_old,
+    seal,
+    step_of,
+    unfinished,
+    write_whole,
+)
+
+TRAINED_NAME, RECIPE_NAME = "trained.safetensors", "recipe.yaml"
+MOST_NAMED = 20
+_WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a trainer works on, besides the model.
+
+    Args:
+        recipe: of the run.
+        trained: names of the parameters that are trained.
+        dataset: samples.
+        collator: makes batches of them.
+        order: of the samples in an epoch.
+        counter: counts what goes by.
+        provenance: versions, commit and hardware.
+        teacher: to learn from, too.
+    """
+
+    recipe: Recipe
+    trained: Trained
+    dataset: Dataset[Any]
+    collator: Collator
+    order: GlobalOrder
+    counter: Counter
+    provenance: dict[str, Any]
+    teacher: Teacher | None = None
+
+
+class BimbaTrainer(Trainer):
+    """transformers' Trainer for a BIMBA model.
+
+    Args:
+        model: with its parts prepared.
+        arguments: of transformers' Trainer.
+        task: everything else.
+        callbacks: told of what goes on.
+    """
+
+    def __init__(
+        self,
+        model: BimbaForConditionalGeneration,
+        arguments: TrainingArguments,
+        task: Task,
+        callbacks: list[TrainerCallback],
+    ) -> None:
+        self.task = task
+        self._names: list[str] = []
+        self._broken: list[str] = []
+        super().__init__(
+            model=model,
+            args=arguments,
+            data_collator=task.collator,
+            train_dataset=task.dataset,
+            callbacks=[_Epochs(task.order), *callbacks],
+        )
+        self.remove_callback(PrinterCallback)  # the watcher shows what there is to see
+
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
+        del train_dataset
+        return self.task.order
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """One group of parameters for each part of the model, with and without weight decay."""
+        if self.optimizer is None:
+            owner: Any = self.model if model is None else model
+            recipe = self.task.recipe
+            groups = parameter_groups(owner.named_parameters(), recipe.train, recipe.schedule)
+            kind, keywords = self.get_optimizer_cls_and_kwargs(self.args, owner)
+            self.optimizer = kind(groups, **keywords)
+        return self.optimizer
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Any]:
+        """The batches of one optimizer step; the time until they are there is counted as waiting."""
+        begin = time.perf_counter()
+        batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        infos = [batch.pop("info") for batch in batches]
+        self._names = [name for info in infos for name in info.names]
+        self.task.counter.take(infos, time.perf_counter() - begin)
+        # A step of nothing but unreadable samples has no loss; it must not divide by nothing.
+        return batches, torch.as_tensor(num_items).clamp(min=1)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """The loss of the learned places, and the distance from the teacher if there is one."""
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
+        teacher = self.task.teacher
+        if teacher is not None:
+            distance = teacher.distance(inputs, outputs["logits"]) / num_items_in_batch
+            # Processes average their gradients, while losses are divided by the items of all of them.
+            distance = distance * self.accelerator.num_processes
+            loss = (1 - teacher.settings.weight) * loss + teacher.settings.weight * distance
+        if not torch.isfinite(loss):
+            self._broken.append(f"{loss.item()}")
+            if self.args.world_size == 1:
+                self._stop_at("loss", loss.item())
+        return (loss, outputs) if return_outputs else loss
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        """The norm, if it is a number; here all processes come together after the losses of a step."""
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[no-untyped-call] # untyped there
+        value = float(norm) if norm is not None else 0.0
+        if not torch.isfinite(torch.tensor(value)):
+            self._stop_at("gradient", value)
+        return norm
+
+    def _stop_at(self, what: str, value: float) -> None:
+        """Stop before weights are spoilt, and say where."""
+        names = gathered(self._names)
+        shown = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if names[MOST_NAMED:] else "")
+        raise TrainingError(
+            f"the {what} is {value} at step {self.state.global_step + 1}, whose samples are {shown}. "
+            "The weights are not touched by it.",
+            fix="look at these samples (bimba data show), lower the learning rate or max_grad_norm, or use "
+            "compute.precision=float32; the same command goes on from the last checkpoint.",
+        )
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add speeds and counts to what is logged while training."""
+        if "loss" in logs:
+            logs.update(self.task.counter.since_last())
+        super().log(logs, start_time)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        del trial
+        return str(unfinished(Path(str(self.args.output_dir))))
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Save under another name, seal, rename; what went wrong leaves earlier checkpoints alone."""
+        run, step = Path(str(self.args.output_dir)), self.state.global_step
+        partial = unfinished(run)
+        if is_first():
+            shutil.rmtree(partial, ignore_errors=True)
+        wait_for_all()
+        try:
+            partial.mkdir(parents=True, exist_ok=True)
+            super()._save_checkpoint(model, trial)
+            if is_first():
+                self._tell(partial / checkpoint_name(step))
+            wait_for_all()
+            if is_first():
+                seal(run, step)
+                partial.rmdir()
+                remove_old(run, self.task.recipe.save.keep)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+                raise  # torch's word for a write that failed is a RuntimeError, and so is much else
+            shutil.rmtree(partial, ignore_errors=True)
+            raise cannot_write(run / checkpoint_name(step), error) from error
+        wait_for_all()
+
+    def _tell(self, folder: Path) -> None:
+        """What a checkpoint says besides its weights: counts, recipe, versions and commit."""
+        self.task.counter.save(folder)
+        write_whole(folder / RECIPE_NAME, recipe_as_yaml(self.task.recipe))
+        write_whole(folder / "provenance.json", json.dumps(self.task.provenance, indent=2) + "\n")
+
+    def _save(self, output_dir: str | None = None, state_dict: Mapping[str, Tensor] | None = None) -> None:
+        """Write the trained weights; the others are those that training started from."""
+        if not self.args.should_save:
+            return
+        folder = Path(str(self.args.output_dir if output_dir is None else output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        state = self.accelerator.unwrap_model(self.model).state_dict() if state_dict is None else state_dict
+        named = {plain_name(name): tensor for name, tensor in state.items()}
+        kept = {name: named[name].detach().cpu().contiguous() for name in self.task.trained.names if name in named}
+        save_file(kept, folder / TRAINED_NAME, {"format": "pt"})
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """Load the trained weights; sharded models have loaders of their own."""
+        if self.is_fsdp_enabled:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        load_trained(self.accelerator.unwrap_model(self.model), self.task.trained, Path(resume_from_checkpoint))
+
+    def resume(self, checkpoint: Path | None) -> None:
+        """Train from the beginning, or go on from a checkpoint."""
+        if checkpoint is not None:
+            self.task.counter.load(checkpoint)
+        self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+
+
+class _Epochs(TrainerCallback):
+    """Tells the order of samples which epoch begins, whatever stands between it and the trainer."""
+
+    def __init__(self, order: GlobalOrder) -> None:
+        self.order = order
+
+    def on_epoch_begin(self, args: TrainingArguments, state: Any, control: Any, **others: Any) -> None:  # noqa: ARG002
+        self.order.set_epoch(int(state.epoch or 0))
+
+
+def plain_name(name: str) -> str:
+    """A parameter's name without what wrappers put into it."""
+    for wrapper in _WRAPPERS:
+        name = name.replace(wrapper, "") if wrapper != "module." else name.removeprefix(wrapper)
+    return name
+
+
+def load_trained(model: nn.Module, trained: Trained, checkpoint: Path) -> None:
+    """Set the trained weights of a model from a checkpoint.
+
+    Raises:
+        CheckpointError: the checkpoint holds other weights.
+    """
+    try:
+        values = load_file(checkpoint / TRAINED_NAME)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{checkpoint} cannot be read: {error}", fix="remove it; the one before it is taken."
+        ) from error
+    own = dict(model.named_parameters())
+    problems = sorted(set(trained.names) ^ values.keys())
+    problems += [name for name in values.keys() & own.keys() if values[name].shape != own[name].shape]
+    if problems:
+        raise CheckpointError(
+            f"checkpoint {step_of(checkpoint)} holds other weights than this recipe trains, e.g. {problems[0]}.",
+            fix="go on with the recipe that it was made with, or name another output.",
+        )
+    with torch.no_grad():
+        for name, value in values.items():
+            own[name].copy_(value)
