@@ -36,8 +36,8 @@ def start_model(recipe: Recipe) -> tuple[BimbaForConditionalGeneration, BimbaPro
     return model, processor
 
 
-def read_processor(recipe: Recipe) -> BimbaProcessor:
-    """The processor alone, from small files: no weights are read or made.
+def read_outline_of(recipe: Recipe) -> tuple[BimbaConfig, BimbaProcessor]:
+    """Config and processor alone, from small files: no weights are read or made.
 
     Raises:
         CheckpointError: files are missing or damaged.
@@ -47,12 +47,18 @@ def read_processor(recipe: Recipe) -> BimbaProcessor:
         outline = read_outline(recipe.model.path, recipe.model.base, recipe.model.settings)
         if outline.processor is None:
             raise ValueError("an outline of a named model has a processor.")
-        return outline.processor
+        if recipe.model.compressor is not None:
+            outline.config.compressor = recipe.model.compressor
+        return outline.config, outline.processor
     if isinstance(recipe.model, Parts):
-        return _parts_processor(recipe.model, _parts_config(recipe.model))
-    config, processor = _scratch_config(recipe.model)
-    del config
-    return processor
+        config = _parts_config(recipe.model)
+        return config, _parts_processor(recipe.model, config)
+    return _scratch_config(recipe.model)
+
+
+def read_processor(recipe: Recipe) -> BimbaProcessor:
+    """The processor alone; see `read_outline_of`."""
+    return read_outline_of(recipe)[1]
 
 
 def _from_checkpoint(recipe: Recipe) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:

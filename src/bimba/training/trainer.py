@@ -41,6 +41,8 @@ from bimba.training.saving import (
 
 TRAINED_NAME, RECIPE_NAME = "trained.safetensors", "recipe.yaml"
 MOST_NAMED = 20
+_WRITE_FAILED = ("PytorchStreamWriter", "inline_container", "iostream")
+"""How torch.save says that it could not write: by a RuntimeError, which may be much else."""
 _WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
 
 
@@ -192,8 +194,8 @@ class BimbaTrainer(Trainer):
                 partial.rmdir()
                 remove_old(run, self.task.recipe.save.keep)
         except (OSError, SafetensorError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
-                raise  # torch's word for a write that failed is a RuntimeError, and so is much else
+            if isinstance(error, RuntimeError) and not any(word in str(error) for word in _WRITE_FAILED):
+                raise
             shutil.rmtree(partial, ignore_errors=True)
             raise cannot_write(run / checkpoint_name(step), error) from error
         wait_for_all()
