@@ -18,6 +18,14 @@ from bimba.ops.interleave import QueryPosition, token_positions
 FRAME_STRIDE_BETWEEN_LAYERS = 2
 
 
+class ExactRMSNorm(nn.RMSNorm):
+    """RMSNorm in the precision of its weight, whatever its input's: in training it may be the higher one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., D] -> [..., D] in the dtype of the input."""
+        return super().forward(x.to(self.weight.dtype)).to(x.dtype)
+
+
 class CompressorLayer(nn.Module):
     """norm -> bidirectional Mamba block -> residual, on the joint sequence of tokens and queries.
 
@@ -40,7 +48,7 @@ class CompressorLayer(nn.Module):
         chunk_size: int | None = None,
     ) -> None:
         super().__init__()
-        self.norm = nn.RMSNorm(dim, eps=norm_eps) if norm else nn.Identity()
+        self.norm = ExactRMSNorm(dim, eps=norm_eps) if norm else nn.Identity()
         self.mixer = mixer
         self.residual, self.chunk_size = residual, chunk_size
 

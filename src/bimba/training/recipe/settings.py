@@ -258,14 +258,14 @@ class Compute(Settings):
     Attributes:
         precision: "bf16" (frozen weights in bfloat16, trained ones in float32, bfloat16 products) or "float32".
         gradient_checkpointing: compute activations again in the backward pass instead of keeping them.
-        compile: torch.compile of the model.
+        compile: torch.compile of the model; true, or the name of one of its backends.
         attn_implementation: as transformers names them.
         device: "auto", or "cpu" to leave a GPU alone.
     """
 
     precision: Literal["bf16", "float32"] = "bf16"
     gradient_checkpointing: bool = True
-    compile: bool = False
+    compile: bool | str = False
     attn_implementation: str | None = None
     device: Literal["auto", "cpu"] = "auto"
 
