@@ -80,11 +80,11 @@ def main() -> None:
         # Compiled code and the libraries' buffers are not what is measured.
         small = block.with_part(first_frames(size, _SMALLEST_GROUPS, most_patches=_SMALLEST_SIDE))
         call(small)
-        before = _begin()
+        before = begin_peak()
         begun = time.perf_counter()
         result = call(block)
         seconds = time.perf_counter() - begun
-    peak = _peak_bytes()
+    peak = peak_bytes()
     above = None if before is None or peak is None else max(peak - before - result.nbytes, 0)
     print(json.dumps(asdict(Once(above, seconds))))
 
@@ -112,16 +112,16 @@ def _volunteer() -> None:
         score.write_text("1000")
 
 
-def _begin() -> int | None:
+def begin_peak() -> int | None:
     """Memory in use now, from where on the most is counted."""
     try:
         Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
     except OSError:
-        return _peak_bytes()
+        return peak_bytes()
     return _status_bytes("VmRSS")
 
 
-def _peak_bytes() -> int | None:
+def peak_bytes() -> int | None:
     """The most memory so far."""
     peak = _status_bytes("VmHWM")
     if peak is not None or sys.platform == "win32":
