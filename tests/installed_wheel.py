@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+RECIPES = REPOSITORY / "recipes" / "train"
 SAVE_TINY_MODEL = """
 import sys, bimba, pathlib
 from bimba.models.bimba.tiny import tiny_model
@@ -41,6 +42,20 @@ def check_wheel(wheel: Path) -> None:
     assert tops == {"bimba", next(top for top in tops if top.endswith(".dist-info"))}, tops
     assert "bimba/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    for path in sorted((REPOSITORY / "recipes").rglob("*.yaml")):
+        assert f"bimba/{path.relative_to(REPOSITORY).as_posix()}" in names, path
+
+
+def check_training(bimba: Path, place: Path) -> None:
+    """The recipes are listed without the extra that training needs, and an error names it."""
+    recipes = json.loads(run(bimba, "train", "--list", "--json", cwd=place))
+    there = sorted(path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.yaml"))
+    assert sorted(recipes) == there, recipes
+    assert all(Path(recipe["path"]).is_relative_to(place / "venv") for recipe in recipes.values()), recipes
+    assert "cpu  " in run(bimba, "train", cwd=place)
+    done = subprocess.run([bimba, "train", "cpu"], cwd=place, text=True, capture_output=True, check=False)
+    assert done.returncode == 2, done
+    assert 'pip install "bimba[train]"' in done.stderr, done
 
 
 def main() -> None:
@@ -74,6 +89,7 @@ def main() -> None:
         doctor = json.loads(run(bimba, "doctor", "--json", cwd=place))
         assert doctor["runs_tiny_model"], doctor
         print(run(bimba, "demo", cwd=place))
+        check_training(bimba, place)
         print(run(bimba, "convert", "--reverse", "tiny", "released", cwd=place))
         again = json.loads(run(*words[:5], "released", *words[6:], "--max-new-tokens", "8", "--json", cwd=place))
         assert again["token_ids"] == answer["token_ids"], "the released layout holds the same model"

@@ -30,11 +30,15 @@ COMMANDS = (
     "bench scan",
     "chat",
     "convert",
+    "data",
+    "data check",
+    "data show",
     "demo",
     "doctor",
     "needles",
     "needles make",
     "plan",
+    "train",
 )
 
 
@@ -62,8 +66,9 @@ CONTRACT = {
     VideoQA.prepare: ASK,
     SelectiveScanCompressor.__init__: "self, dim, *, pool=(1, 2, 2), pool_mode='bilinear', num_layers=1, "
     "state_dim=16, conv_width=4, expand=2, bidirectional=True, query_position='interleaved', norm=True, "
-    "norm_eps=1e-06, residual=True, multi_scale=True, scan_implementation='auto', chunk_size=None",
-    SelectiveScanCompressor.forward: "self, tokens, queries=None",
+    "norm_eps=1e-06, residual=True, multi_scale=True, queries='pooled', learned_grid=None, question_conditioned=False, "
+    "scan_implementation='auto', chunk_size=None",
+    SelectiveScanCompressor.forward: "self, tokens, queries=None, *, question=None",
     SelectiveScanCompressor.load_public_state_dict: "self, state",
     PoolingCompressor.__init__: "self, *, pool=(1, 2, 2), pool_mode='bilinear'",
     ops.selective_scan: "x, dt, A, B, C, D=None, z=None, dt_bias=None, dt_softplus=False, *, reverse=False, "

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from bimba.cli import app
 
 BIMBA = Path(sys.executable).with_name("bimba")
-COMMANDS = {"ask", "bench", "chat", "convert", "demo", "doctor", "needles", "plan"}
+COMMANDS = {"ask", "bench", "chat", "convert", "data", "demo", "doctor", "needles", "plan", "train"}
 
 
 def bimba(
@@ -56,6 +56,26 @@ def names(application: typer.Typer, *before: str) -> list[tuple[str, ...]]:
     return found
 
 
+ENTRY = {
+    "video": "talk.mp4",
+    "conversations": [
+        {"from": "human", "value": "<image>\nWhat is on the slide?"},
+        {"from": "gpt", "value": "A circle."},
+    ],
+}
+
+
+def recipe_for(model: Path) -> dict[str, object]:
+    """A recipe that needs nothing but what lies in the folder, and no GPU."""
+    return {
+        "output": "run",
+        "model": {"path": str(model)},
+        "data": {"sources": [{"json_path": "train.json"}], "workers": 0},
+        "frames": {"count": 4},
+        "compute": {"precision": "float32", "device": "cpu"},
+    }
+
+
 def test_every_command_is_known_to_these_tests() -> None:
     assert {command[0] for command in names(app)} == COMMANDS
 
@@ -71,6 +91,8 @@ def test_the_example_of_each_help_works(
     assert example, shown.stdout
     assert example[1].startswith(" ".join(command))
     shutil.copy(video, tmp_path / "talk.mp4")
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe_for(model)))  # JSON is YAML
+    (tmp_path / "train.json").write_text(json.dumps([ENTRY] * 13))
     stand_ins = {
         "mmiemon/BIMBA-LLaVA-Qwen2-7B": str(model),
         "ADAPTER_DIR": str(golden / "tiny_lora"),
@@ -262,7 +284,7 @@ def test_full_disk_is_one_clear_sentence(model: Path, video: Path, extra: tuple[
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(list(map(str, words)), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "error: the answer could not be written: No space left on device.\n  fix: free some space.\n"
+    assert done.stderr == "error: the output could not be written: No space left on device.\n  fix: free some space.\n"
 
 
 def test_addresses_and_names_that_cannot_be_are_refused(model: Path) -> None:

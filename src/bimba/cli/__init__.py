@@ -22,6 +22,7 @@ from bimba.cli.convert import convert
 from bimba.cli.demo import demo
 from bimba.cli.doctor import doctor
 from bimba.cli.plan import plan
+from bimba.cli.train import train
 from bimba.errors import BimbaError
 
 DEBUG = "--debug"
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.command(epilog='Example: bimba ask talk.mp4 "What is on the slide?" --model mmiemon/BIMBA-LLaVA-Qwen2-7B')(ask)
 app.command(epilog="Example: bimba chat talk.mp4 --model mmiemon/BIMBA-LLaVA-Qwen2-7B")(chat)
 app.command(epilog='Example: bimba plan talk.mp4 "What is on the slide?" --frames 128')(plan)
+app.command(epilog="Example: bimba train recipe.yaml schedule.max_steps=2 output=runs/first")(train)
 app.command(epilog="Example: bimba convert ADAPTER_DIR OUT_DIR --base BASE_DIR")(convert)
 app.command(epilog="Example: bimba demo --out bimba-demo")(demo)
 app.command(epilog="Example: bimba doctor --json")(doctor)
@@ -82,14 +84,17 @@ def main() -> None:
         if debug:
             raise
         print(f"error: there is not enough memory. {error}".rstrip(), file=sys.stderr)
-        print("  fix: take fewer frames (--frames); bimba plan VIDEO tells how much they need.", file=sys.stderr)
+        print(
+            "  fix: take fewer frames (--frames, frames.count of a recipe); bimba plan VIDEO tells how much they need.",
+            file=sys.stderr,
+        )
         _leave(2)
     except SystemExit as leaving:
         _leave(leaving.code)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        print(f"error: the answer could not be written: {error.strerror}.\n  fix: free some space.", file=sys.stderr)
+        print(f"error: the output could not be written: {error.strerror}.\n  fix: free some space.", file=sys.stderr)
         _leave(2)
 
 

@@ -1,6 +1,7 @@
-"""`bimba data`: a training recipe in; what is wrong with its samples, or one of them as the model sees it, out."""
+"""`bimba data`: a training recipe in; what is wrong with its samples, one of them, or features of all of them out."""
 
 import itertools
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,12 +11,14 @@ import typer
 from bimba.cli import options
 from bimba.cli.ask import print_json
 from bimba.cli.progress import bars, hush_transformers, waiting
-from bimba.cli.units import at_time, in_count
+from bimba.cli.training_progress import watching
+from bimba.cli.units import at_time, in_bytes, in_count
 from bimba.errors import InputError
 
 if TYPE_CHECKING:
     from bimba.inference.clip import Clip
     from bimba.training.data import Description, Piece, Report, Spread, TrainingDataset
+    from bimba.training.filling import Filled, Plan
     from bimba.training.recipe.settings import Recipe
 
 app = typer.Typer(help="Look at training data before a run does.", no_args_is_help=True)
@@ -104,21 +107,96 @@ def show(
     _print_text(pieces)
 
 
-def _dataset(recipe: str, overrides: list[str] | None, *, hushed: bool) -> "tuple[TrainingDataset, Recipe]":
-    """The samples of a recipe, and the recipe."""
-    with waiting("reading the recipe and the model's small files", quiet=hushed):
-        from bimba.training.data import TrainingDataset, prepare_sources, read_samples
+@app.command(epilog="Example: bimba data cache recipe.yaml data.cache=features --dry-run")
+def cache(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell how large the cache becomes, and make nothing.")
+    ] = False,
+    json_: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Compute the features of a frozen vision tower that training with data.cache reads instead of videos.
+
+    Training does so by itself; what is there already is kept. For several GPUs: torchrun --nproc-per-node N -m bimba
+    data cache RECIPE.
+    """
+    is_first = os.environ.get("RANK", "0") == "0"  # launchers set it
+    hushed = quiet or json_ or not is_first
+    with waiting("reading the recipe", quiet=hushed):
+        from bimba.training.caching import cache_features, plan_features
         from bimba.training.recipe.reading import read_recipe
-        from bimba.training.start import read_processor
 
         hush_transformers(quiet=True)
         settings = read_recipe(recipe, overrides or ())
-        processor = read_processor(settings)
+    with watching(quiet=hushed) as watcher:
+        if dry_run:
+            plan, made = plan_features(settings, watcher), None
+            failures = plan.failures
+        else:
+            made = cache_features(settings, watcher)
+            plan, failures = made.plan, made.failures
+    if not is_first:
+        return
+    record = _cache_record(settings, plan, made)
+    if json_:
+        print_json(record | {"failures": [asdict(failure) for failure in failures]})
+        return
+    for name, text in _cache_facts(record):
+        print(f"{name:<8}{text}")
+    for failure in failures:
+        print(f"{failure.name}: {failure.reason}")
+
+
+def _dataset(recipe: str, overrides: list[str] | None, *, hushed: bool) -> "tuple[TrainingDataset, Recipe]":
+    """The samples of a recipe, and the recipe."""
+    with waiting("reading the recipe and the model's small files", quiet=hushed):
+        from bimba.inference.request import context_length
+        from bimba.training.data import TrainingDataset, prepare_sources, read_samples
+        from bimba.training.recipe.reading import read_recipe
+        from bimba.training.start import read_outline_of
+
+        hush_transformers(quiet=True)
+        settings = read_recipe(recipe, overrides or ())
+        config, processor = read_outline_of(settings)
     with bars(_STAGES, quiet=hushed) as report:
         prepare_sources(settings.data.sources, report)
         store = read_samples(settings.data.sources, settings.schedule.seed, on_progress=report)
     data = settings.data
-    return TrainingDataset(store, processor, settings.frames, data.labels, data.max_tokens), settings
+    longest = data.max_tokens or context_length(config)  # as in a run
+    return TrainingDataset(store, processor, settings.frames, data.labels, longest), settings
+
+
+def _cache_record(settings: "Recipe", plan: "Plan", made: "Filled | None") -> dict[str, Any]:
+    """What `cache` did, or would do, as plain values."""
+    from bimba.training.caching import cache_folder
+    from bimba.training.filling import free_bytes
+
+    folder = cache_folder(settings)
+    return {
+        "folder": str(folder),
+        "num_clips": plan.num_clips,
+        "num_cached": plan.num_clips - len(plan.missing),
+        "num_missing": len(plan.missing),
+        "num_made": 0 if made is None else made.num_made,
+        "expected_bytes": plan.num_bytes,
+        "written_bytes": 0 if made is None else made.num_bytes,
+        "free_bytes": free_bytes(folder),
+        "dry_run": made is None,
+    }
+
+
+def _cache_facts(record: dict[str, Any]) -> list[tuple[str, str]]:
+    done = (
+        f"{in_count(record['num_missing'])} to be made: {in_bytes(record['expected_bytes'])}"
+        if record["dry_run"]
+        else f"{in_count(record['num_made'])} made: {in_bytes(record['written_bytes'])}"
+    )
+    return [
+        ("folder", f"{record['folder']}, {in_bytes(record['free_bytes'])} left"),
+        ("clips", f"{in_count(record['num_clips'])}, {in_count(record['num_cached'])} of them were there; {done}"),
+    ]
 
 
 def _print_report(report: "Report", *, quiet: bool) -> None:
