@@ -21,6 +21,7 @@ from bimba.inference.request import context_length
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.training.arguments import batches, training_arguments
+from bimba.training.caching import open_cache
 from bimba.training.counting import Counter, read_counts
 from bimba.training.data.collator import Collator
 from bimba.training.data.dataset import TrainingDataset
@@ -30,6 +31,7 @@ from bimba.training.data.samples import prepare_sources, read_samples
 from bimba.training.data.store import SampleStore
 from bimba.training.distillation import Teacher
 from bimba.training.environment import check_environment, ended_properly, first_decides, is_first, wait_for_all
+from bimba.training.filling import Machine, fill_cache
 from bimba.training.finish import RESULT_NAME, finish
 from bimba.training.parts import Trained, prepare_parts
 from bimba.training.provenance import provenance
@@ -44,8 +46,12 @@ logger = logging.getLogger(__name__)
 
 RUN_NAME = "run.json"
 
-MAY_CHANGE = ("output", "log.", "save.", "data.workers", "data.prefetch", "data.cache", "data.max_failed")
-"""Settings that a run may go on with other values of: they change nothing of what is learned."""
+MAY_CHANGE = (
+    "output", "log.", "save.", "data.workers", "data.prefetch", "data.cache", "data.max_failed",
+    "schedule.batch_size", "schedule.accumulation", "schedule.global_batch_size",
+)  # fmt: skip
+"""Settings that a run may go on with other values of: they change nothing of what is learned, as long as a step has as
+many samples as before, which is checked by itself."""
 
 
 @dataclass(frozen=True)
@@ -92,18 +98,19 @@ def train(recipe: Recipe, watcher: Watcher | None = None) -> Outcome:
         checkpoint = first_decides(lambda: _claim(recipe))
         if checkpoint is not None and is_first():
             watcher.say(f"goes on after step {step_of(checkpoint)}")
-        store = _read_data(recipe, watcher)
+        store = _read_data(recipe, dealt.global_size, watcher)
         model, processor = start_model(recipe)
         trained = prepare_parts(model, recipe.train)
         if is_first():
             watcher.say(_in_words(trained))
         dataset = _dataset(recipe, store, model, processor)
+        feature_shape = _use_cache(recipe, model, dataset, arguments.device, watcher)
         lengths = _lengths(recipe, dataset, watcher) if recipe.data.group_by_length else None
         task = Task(
             recipe=recipe,
             trained=trained,
             dataset=dataset,
-            collator=Collator(processor, with_questions=model.config.reads_question),
+            collator=Collator(processor, with_questions=model.config.reads_question, feature_shape=feature_shape),
             order=GlobalOrder(
                 len(store), dealt.global_size, recipe.schedule.seed, lengths, part=recipe.schedule.batch_size
             ),
@@ -131,7 +138,7 @@ def _finished(recipe: Recipe) -> Outcome:
 
 
 def _outcome(recipe: Recipe) -> Outcome:
-    lines = read_log(recipe.output / LOG_NAME) if (recipe.output / LOG_NAME).exists() else []
+    lines = read_log(recipe.output / LOG_NAME)
     losses = (lines[0]["loss"], lines[-1]["loss"]) if lines else (float("nan"), float("nan"))
     steps = int(lines[-1]["step"]) if lines else 0
     return Outcome(recipe.output / RESULT_NAME, steps, losses, read_counts(recipe.output).failed)
@@ -172,32 +179,39 @@ def _check_same(recipe: Recipe) -> None:
         )
 
 
-def _read_data(recipe: Recipe, watcher: Watcher) -> SampleStore:
+def _read_data(recipe: Recipe, global_batch: int, watcher: Watcher) -> SampleStore:
     """All samples; needle videos are made by the first process.
 
     Raises:
-        InputError: they are others than those that this run began with.
+        InputError: they, or the samples of a step, are others than those that this run began with.
     """
     sources, seed = recipe.data.sources, recipe.schedule.seed
     first_decides(lambda: prepare_sources(sources, watcher.stage))
     store = read_samples(sources, seed, on_progress=watcher.stage if is_first() else None)
-    first_decides(lambda: _check_data(recipe, store))
+    first_decides(lambda: _check_data(recipe, store, global_batch))
     return store
 
 
-def _check_data(recipe: Recipe, store: SampleStore) -> None:
+def _check_data(recipe: Recipe, store: SampleStore, global_batch: int) -> None:
     place = recipe.output / RUN_NAME
-    ours = {"samples": len(store), "fingerprint": store.fingerprint()}
-    if place.exists():
-        theirs = json.loads(place.read_text(encoding="utf-8"))
-        if theirs != ours:
-            raise InputError(
-                f"the samples are not those that the run in {recipe.output} began with: {theirs['samples']} then, "
-                f"{ours['samples']} now{'' if theirs['samples'] != ours['samples'] else ', with other contents'}.",
-                fix="restore the files, or name another folder (output=DIR) to begin anew.",
-            )
-    else:
+    ours = {"samples": len(store), "fingerprint": store.fingerprint(), "global_batch": global_batch}
+    if not place.exists():
         write_whole(place, json.dumps(ours) + "\n")
+        return
+    theirs = json.loads(place.read_text(encoding="utf-8"))
+    if theirs["global_batch"] != global_batch:
+        raise InputError(
+            f"the run in {recipe.output} began with {theirs['global_batch']} samples a step; with these processes it "
+            f"would have {global_batch}.",
+            fix=f"go on with as many processes as before, or set schedule.global_batch_size={theirs['global_batch']}.",
+        )
+    if theirs != ours:
+        other = ", with other contents" if theirs["samples"] == ours["samples"] else ""
+        raise InputError(
+            f"the samples are not those that the run in {recipe.output} began with: {theirs['samples']} then, "
+            f"{ours['samples']} now{other}.",
+            fix="restore the files, or name another folder (output=DIR) to begin anew.",
+        )
 
 
 def _dataset(
@@ -206,6 +220,17 @@ def _dataset(
     data = recipe.data
     longest = data.max_tokens or context_length(model.config)
     return TrainingDataset(store, processor, recipe.frames, data.labels, longest)
+
+
+def _use_cache(
+    recipe: Recipe, model: BimbaForConditionalGeneration, dataset: TrainingDataset, device: Any, watcher: Watcher
+) -> tuple[int, int] | None:
+    """Let a data set take features from the recipe's cache, which is filled before; their shape, None without one."""
+    if recipe.data.cache is None:
+        return None
+    cache = open_cache(recipe, model, dataset.processor)
+    dataset.cache = fill_cache(model, dataset, cache, Machine.of(recipe, device), watcher).cache
+    return cache.made_by.feature_shape
 
 
 def _lengths(recipe: Recipe, dataset: TrainingDataset, watcher: Watcher) -> list[int]:
