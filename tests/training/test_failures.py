@@ -119,6 +119,19 @@ def test_other_samples_than_those_it_began_with_are_refused(needles: Path, tmp_p
         train(recipe)
 
 
+def test_a_step_may_be_dealt_otherwise_but_has_as_many_samples(needles: Path, finished: Path) -> None:
+    """Two batches of one sample, instead of one of two, give the same steps; four samples do not."""
+    with pytest.raises(InputError, match="began with 2 samples a step; with these processes it would have 4"):
+        train(small_recipe(finished, needles, schedule__batch_size=4))
+    train(small_recipe(finished, needles, schedule__batch_size=1, schedule__global_batch_size=2))
+
+
+def test_first_and_last_step_are_logged_however_seldom_others_are(needles: Path, tmp_path: Path) -> None:
+    outcome = train(small_recipe(tmp_path / "run", needles, log={"every": 100}))
+    assert [line["step"] for line in read_log(tmp_path / "run" / LOG_NAME)] == [1, 8]
+    assert outcome.steps == 8
+
+
 def turns(question: str, answer: str) -> list[dict[str, str]]:
     return [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
 

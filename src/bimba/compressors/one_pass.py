@@ -63,20 +63,28 @@ class Chunk:
 
 
 class Reading(NamedTuple):
-    """What a chunk leaves.
+    """What is kept of a chunk until the walk back.
 
     Attributes:
         y: of both directions, not gated; the backward one as far as the chunk goes [B, q, E].
-        tail: the rows of x that the next chunk needs, up to 2 (K - 1) of them.
-        state: of the forward direction at its end [B, E, N].
         coming: the rest of what the backward direction gave from an empty state at its end, without y; None if there is
             no such direction.
     """
 
     y: Tensor
-    tail: Tensor
-    state: Tensor
     coming: Scanned | None
+
+
+class Passed(NamedTuple):
+    """What a chunk passes on to the next.
+
+    Attributes:
+        tail: the rows of x that it needs, up to 2 (K - 1) of them.
+        state: of the forward direction at the chunk's end [B, E, N]; None before the first.
+    """
+
+    tail: Tensor
+    state: Tensor | None
 
 
 def fill_queries(
@@ -148,11 +156,10 @@ def _walk_right(
     token_pieces = tokens.split([num_tokens for num_tokens, _ in counts], dim=1)
     query_pieces = queries.split([num_queries for _, num_queries in counts], dim=1)
     readings: list[Reading] = []
-    tail, state = tokens.new_empty(tokens.shape[0], 0, mixer.inner_dim), None
+    passed = Passed(tokens.new_empty(tokens.shape[0], 0, mixer.inner_dim), None)
     for chunk, some_tokens, some_queries in zip(chunks, token_pieces, query_pieces, strict=True):
-        inputs = (mixer, prepare, chunk, some_tokens, some_queries, tail, state)
-        reading = _recomputed(_read, *inputs) if len(chunks) > 1 else _read(*inputs)
-        tail, state = reading.tail, reading.state
+        inputs = (mixer, prepare, chunk, some_tokens, some_queries, passed)
+        reading, passed = _recomputed(_read, *inputs) if len(chunks) > 1 else _read(*inputs)
         readings.append(reading)
     return readings
 
@@ -171,23 +178,24 @@ def _read(
     chunk: Chunk,
     tokens: Tensor,
     queries: Tensor,
-    tail: Tensor,
-    state: Tensor | None,
-) -> Reading:
-    """One chunk: the rows that are new to it, what the chunk before left -> a `Reading`."""
+    passed: Passed,
+) -> tuple[Reading, Passed]:
+    """One chunk: the rows that are new to it and what the chunk before passed on -> the same of this one."""
     rows = mixer.in_proj(prepare(interleave(tokens, queries, chunk.fetched_queries)))
-    x = torch.cat([tail.to(rows.dtype), rows], dim=1)
+    x = torch.cat([passed.tail.to(rows.dtype), rows], dim=1)
     start = chunk.fetched.stop - x.shape[1]
     before, size = chunk.begin - start, chunk.end - chunk.begin
     reach = mixer.forward_scan.conv_weight.shape[-1] - 1
     # A copy, since a part of x would keep all of it.
     tail = x[:, max(0, chunk.end - reach) - start :].clone()
     asked = chunk.asked.to(x.device)
-    past = mixer.forward_scan(x[:, : before + size], kept=slice(before, None), positions=asked, initial_state=state)
+    past = mixer.forward_scan(
+        x[:, : before + size], kept=slice(before, None), positions=asked, initial_state=passed.state
+    )
     if mixer.backward_scan is None:
-        return Reading(past.y, tail, past.state, None)
+        return Reading(past.y, None), Passed(tail, past.state)
     coming = mixer.backward_scan(x[:, before:], kept=slice(0, size), positions=asked, sum_steps=True)
-    return Reading(past.y + coming.y, tail, past.state, coming._replace(y=past.y.new_empty(0)))
+    return Reading(past.y + coming.y, coming._replace(y=past.y.new_empty(0))), Passed(tail, past.state)
 
 
 def _walk_left(

@@ -4,6 +4,7 @@ import importlib.util
 from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
 from transformers import TrainingArguments
 
 from bimba.errors import InputError
@@ -58,7 +59,7 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
             seed=schedule.seed,
             data_seed=schedule.seed,
             bf16=compute.precision == "bf16",
-            use_cpu=compute.device == "cpu",
+            use_cpu=compute.device == "cpu" or not torch.accelerator.is_available(),
             **checkpointing,
             torch_compile=bool(compute.compile),
             torch_compile_backend=compute.compile if isinstance(compute.compile, str) else None,
@@ -66,6 +67,7 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
             save_steps=recipe.save.every,
             logging_strategy="steps",
             logging_steps=recipe.log.every,
+            logging_first_step=True,
             logging_nan_inf_filter=False,
             report_to=list(recipe.log.to) or "none",
             disable_tqdm=True,

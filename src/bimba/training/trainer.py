@@ -96,7 +96,7 @@ class BimbaTrainer(Trainer):
             args=arguments,
             data_collator=task.collator,
             train_dataset=task.dataset,
-            callbacks=[_Epochs(task.order), *callbacks],
+            callbacks=[_Course(task.order), *callbacks],
         )
         self.remove_callback(PrinterCallback)  # the watcher shows what there is to see
 
@@ -231,14 +231,18 @@ class BimbaTrainer(Trainer):
         self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
 
 
-class _Epochs(TrainerCallback):
-    """Tells the order of samples which epoch begins, whatever stands between it and the trainer."""
+class _Course(TrainerCallback):
+    """Tells the order of samples which epoch begins, whatever stands between it and the trainer; logs the end."""
 
     def __init__(self, order: GlobalOrder) -> None:
         self.order = order
 
     def on_epoch_begin(self, args: TrainingArguments, state: Any, control: Any, **others: Any) -> None:  # noqa: ARG002
         self.order.set_epoch(int(state.epoch or 0))
+
+    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **others: Any) -> None:  # noqa: ARG002
+        if state.global_step >= state.max_steps:  # the last step is logged, however seldom others are
+            control.should_log = True
 
 
 def plain_name(name: str) -> str:

@@ -93,8 +93,10 @@ class LogFile(TrainerCallback):
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """Lines of a log; a last one that was cut off is left out."""
-    lines = []
+    """Lines of a log, none if there is no log; a last one that was cut off is left out."""
+    lines: list[dict[str, float]] = []
+    if not path.exists():
+        return lines
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             lines.append(json.loads(line))
