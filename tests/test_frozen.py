@@ -31,6 +31,7 @@ COMMANDS = (
     "chat",
     "convert",
     "data",
+    "data cache",
     "data check",
     "data show",
     "demo",
