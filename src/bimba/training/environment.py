@@ -8,17 +8,21 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed
 
-from bimba.errors import InputError, TrainingError
+from bimba.errors import BimbaError, InputError, TrainingError
 
 T = TypeVar("T")
 
 SHARDING = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
 """Variables by which `accelerate launch` asks for sharding, and what it is called."""
+
+_left: list[object] = []
+"""Process groups that runs are done with. One that goes away together with the model that used it (after an error, with
+the traceback) may wait for ever for its own thread, which waits for Python's lock (torch 2.13, gloo)."""
 
 
 def sharding() -> str | None:
@@ -49,6 +53,23 @@ def check_environment(*, on_cpu: bool) -> None:
         raise InputError("DeepSpeed is asked for, but it is not installed.", fix="pip install deepspeed")
 
 
+def check_sharding(accelerator: Any, batch_size: int) -> None:
+    """Refuse batches with which processes would wait for each other for ever.
+
+    ZeRO-3 gathers weights in each call of a layer, and the compressor is called once for each length of videos in a
+    batch, which is not the same in all processes.
+
+    Raises:
+        InputError: ZeRO-3 with more than one sample at a time.
+    """
+    plugin = getattr(accelerator.state, "deepspeed_plugin", None)
+    if plugin is not None and plugin.zero_stage == 3 and batch_size > 1:
+        raise InputError(
+            f"schedule.batch_size is {batch_size}; with DeepSpeed ZeRO-3 it has to be 1.",
+            fix=f"set schedule.batch_size=1 and {batch_size} times the accumulation, or take ZeRO-2 or FSDP2.",
+        )
+
+
 def is_first() -> bool:
     """Whether this process writes files and prints."""
     return not distributed.is_initialized() or distributed.get_rank() == 0
@@ -64,19 +85,23 @@ def first_decides(decide: Callable[[], T]) -> T:
     """What the first process finds, told to all; an error there is raised in all."""
     if not distributed.is_initialized():
         return decide()
-    told: list[tuple[str, object]] = [("nothing", None)]
+    told: list[tuple[str, Any]] = [("nothing", None)]
     if is_first():
         try:
             told = [("found", decide())]
         except Exception as error:
-            told = [("error", error)]
+            # In words: errors themselves do not all survive the way to another process.
+            known = (error.problem, error.fix) if isinstance(error, BimbaError) else (repr(error), "see what it says.")
+            told = [("error", known)]
             distributed.broadcast_object_list(told, src=0)
             raise
     distributed.broadcast_object_list(told, src=0)
     kind, found = told[0]
     if kind == "error":
-        raise TrainingError(f"the first process stopped: {found}", fix="see what it says.")
-    return found  # type: ignore[return-value] # what decide() returned there
+        problem, fix = found
+        raise TrainingError(f"the first process stopped: {problem}", fix=fix)
+    decided: T = found
+    return decided
 
 
 def gathered(mine: list[T]) -> list[T]:
@@ -106,4 +131,5 @@ def ended_properly() -> Iterator[None]:
         yield
     finally:
         if not was_there and distributed.is_initialized():
+            _left.append(distributed.group.WORLD)
             distributed.destroy_process_group()

@@ -222,5 +222,5 @@ def test_fsdp_gets_its_version_and_layers(monkeypatch: pytest.MonkeyPatch) -> No
     assert plugin.fsdp_version == 2
     assert plugin.reshard_after_forward is True
     assert plugin.cpu_ram_efficient_loading
-    assert plugin.transformer_cls_names_to_wrap == ["SiglipEncoderLayer", "Qwen2DecoderLayer", "CompressorLayer"]
+    assert plugin.transformer_cls_names_to_wrap == ["Qwen2DecoderLayer"]
     assert plugin.state_dict_type == StateDictType.FULL_STATE_DICT
