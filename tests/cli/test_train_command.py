@@ -199,7 +199,7 @@ def test_a_dry_run_names_the_model_that_training_starts_from(recipe: Path, model
     assert plan.model == str(model)
     assert plan.num_all == sum(value.numel() for value in load_file(model / "model.safetensors").values())
     if not torch.cuda.is_available():
-        assert "the run needs one" in plan.compute
+        assert plan.compute == "bf16 on the CPU"
     fresh = [f"model={{start: checkpoint, path: {model}, compressor: {{num_layers: 2}}}}"]
     deeper = training_plan.plan_training(str(recipe), read_recipe(recipe, fresh))
     assert deeper.model == f"{model} with a fresh compressor"

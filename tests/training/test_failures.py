@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from small_runs import make_videos, small_recipe
+from transformers import TrainingArguments
 
 from bimba.errors import InputError, TrainingError
 from bimba.training import saving
@@ -98,6 +100,63 @@ def test_a_torn_checkpoint_is_left_out_and_the_one_before_taken(
     assert "goes on after step 6" in said
     assert (finished / "torn-checkpoint-8").is_dir()
     assert (finished / "checkpoint-8" / "trained.safetensors").read_bytes() == expected
+
+
+@pytest.mark.parametrize(
+    "changes", [{"schedule__max_steps": 1}, {"schedule": {"epochs": 0.4}}, {"save__keep": 1}], ids=str
+)
+def test_a_run_that_lacks_only_its_result_trains_no_further_step(
+    changes: dict[str, Any], needles: Path, tmp_path: Path
+) -> None:
+    recipe = small_recipe(tmp_path / "run", needles, schedule__scheduler="constant", **changes)
+    outcome = train(recipe)
+    weights = (outcome.folder / "model.safetensors").read_bytes()
+    before = sorted(path.name for path in (tmp_path / "run").glob("checkpoint-*"))
+    shutil.rmtree(outcome.folder)
+    again = train(recipe)
+    assert (again.steps, again.losses) == (outcome.steps, outcome.losses)
+    assert (again.folder / "model.safetensors").read_bytes() == weights
+    assert sorted(path.name for path in (tmp_path / "run").glob("checkpoint-*")) == before
+
+
+def test_a_folder_is_trained_in_by_one_run_at_a_time(needles: Path, finished: Path) -> None:
+    with FileLock(finished / ".lock"), pytest.raises(InputError, match="another process is training in"):
+        train(small_recipe(finished, needles))
+    train(small_recipe(finished, needles))
+
+
+def test_what_an_early_interruption_left_is_no_obstacle(needles: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / ".model-1234").mkdir(parents=True)
+    (run / ".recipe.yaml.partial").write_text("outp")
+    train(small_recipe(run, needles, schedule__max_steps=1))
+    assert not (run / ".model-1234").exists()
+
+
+def test_a_result_of_another_kind_is_another_recipe(needles: Path, finished: Path, model: Path) -> None:
+    start = {"start": "checkpoint", "path": str(model)}
+    train(small_recipe(finished.parent / "other", needles, model=start))
+    with pytest.raises(InputError, match=r'save\.result is "merged" there and "adapter" here'):
+        train(small_recipe(finished.parent / "other", needles, model=start, save__result="adapter"))
+
+
+def test_several_gpus_and_one_process_are_refused(
+    needles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TrainingArguments, "n_gpu", 2)
+    with pytest.raises(InputError, match="2 GPUs, and one process") as error:
+        train(small_recipe(tmp_path / "run", needles))
+    assert "torchrun --nproc-per-node 2" in error.value.fix
+
+
+@pytest.mark.parametrize("setting", [{"scheduler": "warmup_stable_decay"}, {"optimizer": "adamw_8bit"}], ids=str)
+def test_a_schedule_that_cannot_be_had_is_refused_before_anything_is_read(
+    setting: dict[str, str], needles: Path, tmp_path: Path
+) -> None:
+    recipe = small_recipe(tmp_path / "run", needles, schedule=setting)
+    with pytest.raises(InputError, match="these settings cannot be had here"):
+        train(recipe)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_log_of_a_run_that_went_on_has_each_step_once(needles: Path, finished: Path) -> None:

@@ -15,6 +15,7 @@ from small_runs import make_videos, small_recipe
 from bimba.training.recipe.settings import Recipe
 from bimba.training.run import train
 from bimba.training.saving import UNFINISHED
+from bimba.training.watching import LOG_NAME, read_log
 
 NUM_KILLS = 20
 STEPS = 24
@@ -34,6 +35,7 @@ def recipe_of(output: Path, needles: Path, **changes: Any) -> Recipe:
     settings: dict[str, Any] = {
         "train": parts | {"lora": lora},
         "schedule__max_steps": STEPS,
+        "schedule__scheduler": "constant",  # a step too many would be seen
         "schedule__accumulation": 2,
         "data__group_by_length": True,
     }
@@ -52,6 +54,9 @@ def same_end(one: Path, other: Path) -> None:
         ours, theirs = load_file(one / name), load_file(other / name)
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[key], theirs[key]) for key in ours), name
+    for run in (one, other):
+        assert [line["step"] for line in read_log(run / LOG_NAME)] == list(range(1, STEPS + 1))
+        assert not (run / f"checkpoint-{STEPS + 1}").exists()
     states = [torch.load(run / f"checkpoint-{STEPS}" / "optimizer.pt", weights_only=True) for run in (one, other)]
     for key, state in states[0]["state"].items():
         assert all(torch.equal(state[name], states[1]["state"][key][name]) for name in state)

@@ -152,8 +152,8 @@ def cache(
 def _dataset(recipe: str, overrides: list[str] | None, *, hushed: bool) -> "tuple[TrainingDataset, Recipe]":
     """The samples of a recipe, and the recipe."""
     with waiting("reading the recipe and the model's small files", quiet=hushed):
-        from bimba.inference.request import context_length
-        from bimba.training.data import TrainingDataset, prepare_sources, read_samples
+        from bimba.training.data import prepare_sources, read_samples
+        from bimba.training.data.dataset import open_dataset
         from bimba.training.recipe.reading import read_recipe
         from bimba.training.start import read_outline_of
 
@@ -163,9 +163,7 @@ def _dataset(recipe: str, overrides: list[str] | None, *, hushed: bool) -> "tupl
     with bars(_STAGES, quiet=hushed) as report:
         prepare_sources(settings.data.sources, report)
         store = read_samples(settings.data.sources, settings.schedule.seed, on_progress=report)
-    data = settings.data
-    longest = data.max_tokens or context_length(config)  # as in a run
-    return TrainingDataset(store, processor, settings.frames, data.labels, longest), settings
+    return open_dataset(settings, store, config, processor), settings
 
 
 def _cache_record(settings: "Recipe", plan: "Plan", made: "Filled | None") -> dict[str, Any]:

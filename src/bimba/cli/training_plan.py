@@ -15,15 +15,12 @@ from bimba.needles import read_needles
 from bimba.training.arguments import Batches, batches, training_arguments
 from bimba.training.data import GlobalOrder, read_samples
 from bimba.training.environment import check_environment
-from bimba.training.finish import RESULT_NAME
 from bimba.training.parts import prepare_parts
-from bimba.training.recipe.reading import differences, read_recipe
 from bimba.training.recipe.settings import Checkpoint, Needles, Parts, Recipe
 from bimba.training.recipe.shipped import shipped_recipes
-from bimba.training.run import MAY_CHANGE
+from bimba.training.run_folder import RECIPE_NAME, RESULT_NAME, changes
 from bimba.training.saving import step_of, whole_checkpoint
 from bimba.training.start import read_outline_of
-from bimba.training.trainer import RECIPE_NAME
 
 
 @dataclass(frozen=True)
@@ -126,8 +123,6 @@ def _compute(recipe: Recipe) -> str:
     precision = recipe.compute.precision
     if recipe.compute.device == "auto" and torch.cuda.is_available():
         return f"{precision} on {torch.cuda.get_device_name()}"
-    if recipe.compute.device == "auto" and precision == "bf16":
-        return "bf16; there is no GPU here, and the run needs one (or compute.device=cpu)"
     return f"{precision} on the CPU"
 
 
@@ -168,7 +163,7 @@ def _length(recipe: Recipe, dealt: Batches, num_samples: int | None) -> tuple[in
     schedule = recipe.schedule
     if num_samples is None:
         return schedule.max_steps, None if schedule.max_steps else schedule.epochs
-    order = GlobalOrder(num_samples, dealt.global_size, schedule.seed, part=schedule.batch_size)
+    order = GlobalOrder(num_samples, dealt.global_size, schedule.seed)
     in_epoch = len(order) // dealt.global_size
     if schedule.max_steps:
         return schedule.max_steps, schedule.max_steps / in_epoch
@@ -182,7 +177,7 @@ def _state(recipe: Recipe) -> str:
         return "new"
     if not (run / RECIPE_NAME).is_file():
         return "there already, and no training run; the run would be refused"
-    found = [line for line in differences(read_recipe(run / RECIPE_NAME), recipe) if not line.startswith(MAY_CHANGE)]
+    found = changes(recipe)
     if found:
         return f"a run of another recipe ({found[0]}); the run would be refused"
     if (run / RESULT_NAME).is_dir():

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-from transformers import TrainingArguments
+from transformers import Trainer, TrainingArguments, get_scheduler
 
 from bimba.errors import InputError
 from bimba.training.recipe.settings import Recipe
@@ -13,6 +13,11 @@ from bimba.training.recipe.settings import Recipe
 _FIELDS = {field.name for field in fields(TrainingArguments)}
 # transformers 5.2x renamed it, and warns of the old name.
 _CHECKPOINTING = next(name for name in ("activation_checkpointing", "gradient_checkpointing") if name in _FIELDS)
+
+
+_LONGEST_WAIT_SECONDS = 6 * 3600
+"""That processes wait for one that makes videos, measures samples or fills a cache; transformers' half hour is not
+enough for a large data set."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
     schedule, compute, data = recipe.schedule, recipe.compute, recipe.data
     checkpointing: dict[str, Any] = {_CHECKPOINTING: compute.gradient_checkpointing}
     try:
-        return TrainingArguments(
+        arguments = TrainingArguments(
             output_dir=str(recipe.output),
             per_device_train_batch_size=schedule.batch_size,
             gradient_accumulation_steps=1,  # known when the processes have met
@@ -76,11 +81,27 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
             dataloader_prefetch_factor=data.prefetch if data.workers else None,
             ddp_find_unused_parameters=False,
             average_tokens_across_devices=True,
+            ddp_timeout=_LONGEST_WAIT_SECONDS,
         )
-    except (ValueError, ImportError) as error:
+        _try_out(arguments)
+    except (ValueError, TypeError, ImportError, RuntimeError) as error:
         raise InputError(
-            f"these settings cannot be had here: {error}", fix="check schedule, compute and log of the recipe."
+            f"these settings cannot be had here: {error}", fix="check schedule, compute, save and log of the recipe."
         ) from error
+    if arguments.n_gpu > 1:
+        raise InputError(
+            f"this machine has {arguments.n_gpu} GPUs, and one process was started, which uses one.",
+            fix=f"torchrun --nproc-per-node {arguments.n_gpu} -m bimba train RECIPE, or set CUDA_VISIBLE_DEVICES=0.",
+        )
+    return arguments
+
+
+def _try_out(arguments: TrainingArguments) -> None:
+    """Make the optimizer and the scheduler once, of one number: some names need more than their name, or a package."""
+    kind, keywords = Trainer.get_optimizer_cls_and_kwargs(arguments)
+    optimizer = kind([torch.nn.Parameter(torch.zeros(1))], **keywords)
+    more = arguments.lr_scheduler_kwargs or {}
+    get_scheduler(arguments.lr_scheduler_type, optimizer, 1, 10, scheduler_specific_kwargs=more)  # type: ignore[arg-type] # a dictionary by now
 
 
 def batches(recipe: Recipe, num_processes: int) -> Batches:

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 from bimba.errors import InputError
-from bimba.inference.request import context_length
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.training.arguments import training_arguments
-from bimba.training.data.dataset import TrainingDataset
+from bimba.training.data.dataset import TrainingDataset, open_dataset
 from bimba.training.data.feature_cache import FeatureCache, MadeBy
 from bimba.training.data.samples import prepare_sources, read_samples
 from bimba.training.environment import check_environment, ended_properly, first_decides, gathered, is_first
@@ -94,6 +93,5 @@ def _prepared(
     first_decides(lambda: prepare_sources(data.sources, watcher.stage))
     store = read_samples(data.sources, recipe.schedule.seed, on_progress=watcher.stage if is_first() else None)
     model, processor = start_model(recipe)
-    longest = data.max_tokens or context_length(model.config)
-    dataset = TrainingDataset(store, processor, recipe.frames, data.labels, longest)
+    dataset = open_dataset(recipe, store, model.config, processor)
     return model, dataset, open_cache(recipe, model, processor), Machine.of(recipe, device)

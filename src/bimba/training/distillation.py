@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bimba.errors import InputError
+from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.text.labels import IGNORE
@@ -56,6 +57,12 @@ class Teacher:
         self.model = model.eval().requires_grad_(requires_grad=False)  # type: ignore[no-untyped-call] # untyped there
         self.processor, self.student, self.settings = processor, student, settings
 
+    @property
+    def reads_question(self) -> bool:
+        """Whether it has to be told the questions."""
+        config: BimbaConfig = self.model.config
+        return config.reads_question
+
     def distance(self, inputs: Mapping[str, Any], logits: Tensor) -> Tensor:
         """Sum over the learned places of the Kullback-Leibler divergence from the teacher to the student.
 
@@ -86,6 +93,8 @@ class Teacher:
             pixel_values_videos=inputs["pixel_values_videos"],
             num_video_frames=counts,
             spare_videos=inputs.get("spare_videos", 0),
+            question_ids=inputs.get("question_ids"),
+            question_lengths=inputs.get("question_lengths"),
             logits_to_keep=kept,
             use_cache=False,
         )

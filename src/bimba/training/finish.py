@@ -14,12 +14,10 @@ from bimba.training.data.store import SampleStore
 from bimba.training.environment import is_first
 from bimba.training.recipe.reading import recipe_as_yaml
 from bimba.training.result import RunFacts, describe_start, write_result
+from bimba.training.run_folder import RESULT_NAME
 from bimba.training.saving import cannot_write
 from bimba.training.trainer import BimbaTrainer, plain_name
 from bimba.training.watching import LOG_NAME, Watcher, read_log
-
-RESULT_NAME = "model"
-"""The result's place in the run's folder."""
 
 
 def finish(
@@ -54,14 +52,19 @@ def finish(
 
     place = recipe.output / RESULT_NAME
     try:
+        trainer.task.counter.save(recipe.output)
         write_result(place, model, processor, facts, state=state, on_tensors=report)
-    except (OSError, CheckpointError) as error:
+    except OSError as error:
         raise cannot_write(place, error) from error
+    except CheckpointError as error:
+        if isinstance(error.__cause__, OSError):
+            raise cannot_write(place, error.__cause__) from error
+        raise
 
 
 def _gathered(trainer: BimbaTrainer) -> dict[str, Tensor] | None:
     """All weights, where no process holds them all; every process calls it."""
-    if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+    if not trainer.has_trained or not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
         return None
     wrapped: Any = trainer.model_wrapped
     state: dict[str, Tensor] = trainer.accelerator.get_state_dict(wrapped)

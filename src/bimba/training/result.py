@@ -94,8 +94,6 @@ def write_result(
     """
     recipe = facts.recipe
     config = copy.deepcopy(model.config)
-    # Training switches the cache off; whoever asks the model wants it.
-    vars(config).pop("use_cache", None)
     shared: dict[str, Any] = {
         "lora": _lora(recipe),
         "config": config,

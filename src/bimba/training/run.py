@@ -1,57 +1,44 @@
-"""A recipe in, a trained model in its folder out: every step of a run in order.
+"""A recipe in, a trained model in its folder out: every step of a run in order."""
 
-The run's folder:
-
-    recipe.yaml         what it does, every setting written out
-    run.json            which samples it trains on
-    log.jsonl           a line for each logged step
-    checkpoint-120/     trained weights, optimizer, random states, counts (see `saving`)
-    model/              the result, once it is finished
-"""
-
-import json
 import logging
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bimba.checkpoints.loading import LoadOptions, load_model
-from bimba.errors import InputError, TrainingError
-from bimba.inference.request import context_length
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.training.arguments import batches, training_arguments
 from bimba.training.caching import open_cache
 from bimba.training.counting import Counter, read_counts
 from bimba.training.data.collator import Collator
-from bimba.training.data.dataset import TrainingDataset
+from bimba.training.data.dataset import TrainingDataset, open_dataset
 from bimba.training.data.lengths import measure_lengths
 from bimba.training.data.sampler import GlobalOrder
 from bimba.training.data.samples import prepare_sources, read_samples
 from bimba.training.data.store import SampleStore
 from bimba.training.distillation import Teacher
-from bimba.training.environment import check_environment, ended_properly, first_decides, is_first, wait_for_all
+from bimba.training.environment import (
+    check_environment,
+    check_sharding,
+    ended_properly,
+    first_decides,
+    is_first,
+    wait_for_all,
+)
 from bimba.training.filling import Machine, fill_cache
-from bimba.training.finish import RESULT_NAME, finish
+from bimba.training.finish import finish
 from bimba.training.parts import Trained, prepare_parts
 from bimba.training.provenance import provenance
-from bimba.training.recipe.reading import differences, read_recipe, recipe_as_yaml
 from bimba.training.recipe.settings import Recipe
-from bimba.training.saving import clear, step_of, whole_checkpoint, write_whole
+from bimba.training.run_folder import RESULT_NAME, check_data, check_shared, claim
+from bimba.training.saving import step_of
 from bimba.training.start import start_model
-from bimba.training.trainer import RECIPE_NAME, BimbaTrainer, Task
+from bimba.training.trainer import BimbaTrainer, Task
 from bimba.training.watching import LOG_NAME, LogFile, Silent, Watcher, read_log
 
 logger = logging.getLogger(__name__)
-
-RUN_NAME = "run.json"
-
-MAY_CHANGE = (
-    "output", "log.", "save.", "data.workers", "data.prefetch", "data.cache", "data.max_failed",
-    "schedule.batch_size", "schedule.accumulation", "schedule.global_batch_size",
-)  # fmt: skip
-"""Settings that a run may go on with other values of: they change nothing of what is learned, as long as a step has as
-many samples as before, which is checked by itself."""
 
 
 @dataclass(frozen=True)
@@ -89,52 +76,42 @@ def train(recipe: Recipe, watcher: Watcher | None = None) -> Outcome:
     """
     watcher = watcher or Silent()
     check_environment(on_cpu=recipe.compute.device == "cpu")
-    with ended_properly():
+    with ended_properly(), ExitStack() as held:
         arguments = training_arguments(recipe)
         dealt = batches(recipe, arguments.world_size)
         arguments.gradient_accumulation_steps = dealt.accumulation
-        if (recipe.output / RESULT_NAME).is_dir():
-            return first_decides(lambda: _finished(recipe))
-        checkpoint = first_decides(lambda: _claim(recipe))
-        if checkpoint is not None and is_first():
-            watcher.say(f"goes on after step {step_of(checkpoint)}")
+        found = first_decides(lambda: claim(recipe, held))
+        check_shared(recipe)
+        if found.is_finished:
+            return replace(_outcome(recipe), was_finished=True)
+        if found.checkpoint is not None and is_first():
+            watcher.say(f"goes on after step {step_of(found.checkpoint)}")
         store = _read_data(recipe, dealt.global_size, watcher)
         model, processor = start_model(recipe)
         trained = prepare_parts(model, recipe.train)
         if is_first():
             watcher.say(_in_words(trained))
-        dataset = _dataset(recipe, store, model, processor)
+        dataset = open_dataset(recipe, store, model.config, processor)
         feature_shape = _use_cache(recipe, model, dataset, arguments.device, watcher)
         lengths = _lengths(recipe, dataset, watcher) if recipe.data.group_by_length else None
+        teacher = _teacher(recipe, processor, arguments.device)
+        reads_question = model.config.reads_question or (teacher is not None and teacher.reads_question)
         task = Task(
             recipe=recipe,
             trained=trained,
             dataset=dataset,
-            collator=Collator(processor, with_questions=model.config.reads_question, feature_shape=feature_shape),
-            order=GlobalOrder(
-                len(store), dealt.global_size, recipe.schedule.seed, lengths, part=recipe.schedule.batch_size
-            ),
+            collator=Collator(processor, with_questions=reads_question, feature_shape=feature_shape),
+            order=GlobalOrder(len(store), dealt.global_size, recipe.schedule.seed, lengths),
             counter=Counter(len(store), recipe.data.max_failed),
             provenance=provenance(),
-            teacher=_teacher(recipe, processor, arguments.device),
+            teacher=teacher,
         )
         trainer = BimbaTrainer(model, arguments, task, [LogFile(recipe.output, watcher)])
-        trainer.resume(checkpoint)
-        if is_first():
-            task.counter.save(recipe.output)
+        check_sharding(trainer.accelerator, recipe.schedule.batch_size)
+        trainer.resume(found.checkpoint)
         finish(trainer, model, processor, store, watcher)
         wait_for_all()
         return _outcome(recipe)
-
-
-def _finished(recipe: Recipe) -> Outcome:
-    """What a run came to that is over.
-
-    Raises:
-        InputError: it was another run.
-    """
-    _check_same(recipe)
-    return replace(_outcome(recipe), was_finished=True)
 
 
 def _outcome(recipe: Recipe) -> Outcome:
@@ -142,41 +119,6 @@ def _outcome(recipe: Recipe) -> Outcome:
     losses = (lines[0]["loss"], lines[-1]["loss"]) if lines else (float("nan"), float("nan"))
     steps = int(lines[-1]["step"]) if lines else 0
     return Outcome(recipe.output / RESULT_NAME, steps, losses, read_counts(recipe.output).failed)
-
-
-def _claim(recipe: Recipe) -> Path | None:
-    """Make the output folder this run's, and find the checkpoint from which it goes on.
-
-    Raises:
-        InputError: the folder holds another run, or something else.
-        TrainingError: it cannot be written.
-    """
-    run = recipe.output
-    if (run / RECIPE_NAME).exists():
-        _check_same(recipe)
-    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise InputError(f"{run} is there already, and is no training run.", fix="name a new folder: output=DIR")
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        write_whole(run / RECIPE_NAME, recipe_as_yaml(recipe))
-        checkpoint = whole_checkpoint(run)
-        clear(run, checkpoint)
-    except OSError as error:
-        raise TrainingError(f"{run} cannot be written: {error}.", fix="name a folder you may write to.") from error
-    return checkpoint
-
-
-def _check_same(recipe: Recipe) -> None:
-    found = [
-        line
-        for line in differences(read_recipe(recipe.output / RECIPE_NAME), recipe)
-        if not line.startswith(MAY_CHANGE)
-    ]
-    if found:
-        raise InputError(
-            f"{recipe.output} holds a run of another recipe:\n    " + "\n    ".join(found),
-            fix="name another folder (output=DIR), or give the same recipe to go on.",
-        )
 
 
 def _read_data(recipe: Recipe, global_batch: int, watcher: Watcher) -> SampleStore:
@@ -188,38 +130,8 @@ def _read_data(recipe: Recipe, global_batch: int, watcher: Watcher) -> SampleSto
     sources, seed = recipe.data.sources, recipe.schedule.seed
     first_decides(lambda: prepare_sources(sources, watcher.stage))
     store = read_samples(sources, seed, on_progress=watcher.stage if is_first() else None)
-    first_decides(lambda: _check_data(recipe, store, global_batch))
+    first_decides(lambda: check_data(recipe, store, global_batch))
     return store
-
-
-def _check_data(recipe: Recipe, store: SampleStore, global_batch: int) -> None:
-    place = recipe.output / RUN_NAME
-    ours = {"samples": len(store), "fingerprint": store.fingerprint(), "global_batch": global_batch}
-    if not place.exists():
-        write_whole(place, json.dumps(ours) + "\n")
-        return
-    theirs = json.loads(place.read_text(encoding="utf-8"))
-    if theirs["global_batch"] != global_batch:
-        raise InputError(
-            f"the run in {recipe.output} began with {theirs['global_batch']} samples a step; with these processes it "
-            f"would have {global_batch}.",
-            fix=f"go on with as many processes as before, or set schedule.global_batch_size={theirs['global_batch']}.",
-        )
-    if theirs != ours:
-        other = ", with other contents" if theirs["samples"] == ours["samples"] else ""
-        raise InputError(
-            f"the samples are not those that the run in {recipe.output} began with: {theirs['samples']} then, "
-            f"{ours['samples']} now{other}.",
-            fix="restore the files, or name another folder (output=DIR) to begin anew.",
-        )
-
-
-def _dataset(
-    recipe: Recipe, store: SampleStore, model: BimbaForConditionalGeneration, processor: BimbaProcessor
-) -> TrainingDataset:
-    data = recipe.data
-    longest = data.max_tokens or context_length(model.config)
-    return TrainingDataset(store, processor, recipe.frames, data.labels, longest)
 
 
 def _use_cache(

@@ -32,7 +32,6 @@ def start_model(recipe: Recipe) -> tuple[BimbaForConditionalGeneration, BimbaPro
     set_seed(recipe.schedule.seed)
     model, processor = _MAKERS[recipe.model.start](recipe)
     model.config.tokenizer_size = model.config.tokenizer_size or len(processor.tokenizer)
-    model.config.use_cache = False
     return model, processor
 
 

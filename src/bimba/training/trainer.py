@@ -5,6 +5,7 @@ numbers, a teacher, and checkpoints of the trained weights alone that are whole 
 """
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from bimba.errors import CheckpointError, TrainingError
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
@@ -29,6 +30,7 @@ from bimba.training.environment import gathered, is_first, wait_for_all
 from bimba.training.parts import Trained, parameter_groups
 from bimba.training.recipe.reading import recipe_as_yaml
 from bimba.training.recipe.settings import Recipe
+from bimba.training.run_folder import RECIPE_NAME
 from bimba.training.saving import (
     cannot_write,
     checkpoint_name,
@@ -39,7 +41,7 @@ from bimba.training.saving import (
     write_whole,
 )
 
-TRAINED_NAME, RECIPE_NAME = "trained.safetensors", "recipe.yaml"
+TRAINED_NAME = "trained.safetensors"
 MOST_NAMED = 20
 _WRITE_FAILED = ("PytorchStreamWriter", "inline_container", "iostream")
 """How torch.save says that it could not write: by a RuntimeError, which may be much else."""
@@ -90,7 +92,8 @@ class BimbaTrainer(Trainer):
     ) -> None:
         self.task = task
         self._names: list[str] = []
-        self._broken: list[str] = []
+        self._broken: list[float] = []
+        self.has_trained = False
         super().__init__(
             model=model,
             args=arguments,
@@ -134,7 +137,8 @@ class BimbaTrainer(Trainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """The loss of the learned places, and the distance from the teacher if there is one."""
-        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
+        given = {**inputs, "use_cache": False}  # keys and values are of no use here
+        loss, outputs = super().compute_loss(model, given, return_outputs=True, num_items_in_batch=num_items_in_batch)
         teacher = self.task.teacher
         if teacher is not None:
             distance = teacher.distance(inputs, outputs["logits"]) / num_items_in_batch
@@ -142,7 +146,7 @@ class BimbaTrainer(Trainer):
             distance = distance * self.accelerator.num_processes
             loss = (1 - teacher.settings.weight) * loss + teacher.settings.weight * distance
         if not torch.isfinite(loss):
-            self._broken.append(f"{loss.item()}")
+            self._broken.append(loss.item())
             if self.args.world_size == 1:
                 self._stop_at("loss", loss.item())
         return (loss, outputs) if return_outputs else loss
@@ -150,9 +154,10 @@ class BimbaTrainer(Trainer):
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         """The norm, if it is a number; here all processes come together after the losses of a step."""
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[no-untyped-call] # untyped there
-        value = float(norm) if norm is not None else 0.0
-        if not torch.isfinite(torch.tensor(value)):
-            self._stop_at("gradient", value)
+        if self.args.world_size > 1 and (broken := gathered(self._broken)):
+            self._stop_at("loss", broken[0])
+        if norm is not None and not math.isfinite(float(norm)):
+            self._stop_at("gradient", float(norm))
         return norm
 
     def _stop_at(self, what: str, value: float) -> None:
@@ -160,8 +165,7 @@ class BimbaTrainer(Trainer):
         names = gathered(self._names)
         shown = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if names[MOST_NAMED:] else "")
         raise TrainingError(
-            f"the {what} is {value} at step {self.state.global_step + 1}, whose samples are {shown}. "
-            "The weights are not touched by it.",
+            f"the {what} is {value} at step {self.state.global_step + 1}, whose samples are {shown}.",
             fix="look at these samples (bimba data show), lower the learning rate or max_grad_norm, or use "
             "compute.precision=float32; the same command goes on from the last checkpoint.",
         )
@@ -214,7 +218,10 @@ class BimbaTrainer(Trainer):
         folder.mkdir(parents=True, exist_ok=True)
         state = self.accelerator.unwrap_model(self.model).state_dict() if state_dict is None else state_dict
         named = {plain_name(name): tensor for name, tensor in state.items()}
-        kept = {name: named[name].detach().cpu().contiguous() for name in self.task.trained.names if name in named}
+        missing = [name for name in self.task.trained.names if name not in named]
+        if missing:
+            raise ValueError(f"{len(missing)} trained weights have other names here, e.g. {missing[0]}.")
+        kept = {name: named[name].detach().cpu().contiguous() for name in self.task.trained.names}
         save_file(kept, folder / TRAINED_NAME, {"format": "pt"})
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
@@ -225,10 +232,16 @@ class BimbaTrainer(Trainer):
         load_trained(self.accelerator.unwrap_model(self.model), self.task.trained, Path(resume_from_checkpoint))
 
     def resume(self, checkpoint: Path | None) -> None:
-        """Train from the beginning, or go on from a checkpoint."""
+        """Train from the beginning, or go on from a checkpoint; `has_trained` tells whether there was anything left."""
         if checkpoint is not None:
             self.task.counter.load(checkpoint)
+            state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+            if state.global_step >= state.max_steps:
+                # transformers would train one step more.
+                load_trained(self.accelerator.unwrap_model(self.model), self.task.trained, checkpoint)
+                return
         self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        self.has_trained = True
 
 
 class _Course(TrainerCallback):

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from bimba.training.environment import is_first
-from bimba.training.saving import write_whole
+from bimba.training.saving import cannot_write, write_whole
 
 LOG_NAME = "log.jsonl"
 
@@ -87,8 +87,11 @@ class LogFile(TrainerCallback):
         del args, control, others
         if logs is None or "loss" not in logs or not is_first():
             return
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
         self.watcher.report(Report(state.global_step, state.max_steps, dict(logs)))
 
 

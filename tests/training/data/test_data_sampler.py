@@ -114,8 +114,6 @@ def test_a_batch_begins_with_its_longest_and_ends_with_blank_places() -> None:
     [
         ({"num_samples": 0}, "num_samples 0"),
         ({"global_batch": 0}, "global_batch 0"),
-        ({"part": 0}, "part 0"),
-        ({"part": 3}, "parts of 3"),
         ({"lengths": [1, 2]}, "2 lengths for 10 samples"),
     ],
 )

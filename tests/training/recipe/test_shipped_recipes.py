@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file  # type: ignore[import-untyped]
 from accelerate.commands.launch import launch_command_parser  # type: ignore[import-untyped]
@@ -15,12 +16,13 @@ from torch.distributed.fsdp import StateDictType
 from transformers import AutoConfig
 
 from bimba.models.bimba.configuration import SELECTIVE_SCAN, BimbaConfig
-from bimba.models.bimba.tiny import tiny_config
+from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.needles.settings import NeedleSettings, parse_kinds, parse_size
 from bimba.training.recipe import shipped
 from bimba.training.recipe.reading import read_recipe, recipe_as_yaml
 from bimba.training.recipe.settings import Checkpoint, Needles, Parts, Recipe, Scratch
 from bimba.training.recipe.shipped import shipped_accelerate_configs, shipped_recipes
+from bimba.training.start import read_outline_of
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 ABLATIONS = ("learned_queries", "no_norm", "one_direction", "pooling", "queries_at_the_end", "question_conditioned")
@@ -130,14 +132,11 @@ class TestCpu:
     def recipe(self) -> Recipe:
         return read_recipe("cpu")
 
-    def test_its_model_has_the_sizes_of_the_tiny_one(self, recipe: Recipe) -> None:
+    def test_its_model_is_small(self, recipe: Recipe) -> None:
         assert isinstance(recipe.model, Scratch)
-        settings = dict(recipe.model.config)
-        tiny = tiny_config(320)
-        config = BimbaConfig(**settings)
-        assert config.vision_config.to_dict() == tiny.vision_config.to_dict()
-        for size in ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"):
-            assert getattr(config.text_config, size) == getattr(tiny.text_config, size)
+        config, _ = read_outline_of(recipe)
+        with torch.device("meta"):
+            assert BimbaForConditionalGeneration(config).num_parameters() < 2e6
 
     def test_its_needles_can_be_made(self, recipe: Recipe) -> None:
         [source] = recipe.data.sources
@@ -205,7 +204,7 @@ def test_deepspeed_gets_its_stage(name: str, stage: int) -> None:
     config = plugin.deepspeed_config
     assert config["zero_optimization"]["stage"] == stage
     assert config["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] is (stage == 3)
-    assert plugin.zero3_init_flag is (stage == 3)
+    assert not plugin.zero3_init_flag
     assert (config["gradient_accumulation_steps"], config["gradient_clipping"]) == ("auto", "auto")
 
 
@@ -221,6 +220,6 @@ def test_fsdp_gets_its_version_and_layers(monkeypatch: pytest.MonkeyPatch) -> No
     plugin = FullyShardedDataParallelPlugin()
     assert plugin.fsdp_version == 2
     assert plugin.reshard_after_forward is True
-    assert plugin.cpu_ram_efficient_loading
+    assert not plugin.cpu_ram_efficient_loading
     assert plugin.transformer_cls_names_to_wrap == ["Qwen2DecoderLayer"]
     assert plugin.state_dict_type == StateDictType.FULL_STATE_DICT

@@ -40,7 +40,8 @@ class VideoEncoding(nn.Module):
         weights = self.vision_tower.parameters()
         learns = pixel_values_videos.requires_grad or any(weight.requires_grad for weight in weights)
         learns = learns and torch.is_grad_enabled()
-        frames_per_step = len(pixel_values_videos) if learns else FRAMES_PER_STEP
+        # In training there is one call a batch: processes that share its weights must call it equally often.
+        frames_per_step = len(pixel_values_videos) if learns or self.training else FRAMES_PER_STEP
         features = []
         with torch.set_grad_enabled(learns):
             for chunk in pixel_values_videos.split(max(frames_per_step, 1)):

@@ -10,6 +10,8 @@ from torch.utils.data import Dataset
 
 from bimba.errors import BimbaError, InputError
 from bimba.inference.clip import Clip, ClipFile
+from bimba.inference.request import context_length
+from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.text.labels import IGNORE, expand_placeholders
 from bimba.text.prompts import Message
@@ -18,7 +20,7 @@ from bimba.training.data.example import Example, Failure, FeatureSource, count_l
 from bimba.training.data.learned import Labels, ids_and_labels
 from bimba.training.data.sample import Kind, Sample
 from bimba.training.data.store import SampleStore
-from bimba.training.recipe.settings import Frames
+from bimba.training.recipe.settings import Frames, Recipe
 from bimba.video.source import Video
 
 BLANK = -1
@@ -58,6 +60,14 @@ class Piece:
     text: str
     learned: bool
     num_video_tokens: int = 0
+
+
+def open_dataset(
+    recipe: Recipe, store: SampleStore, config: BimbaConfig, processor: BimbaProcessor
+) -> "TrainingDataset":
+    """The data set of a recipe: samples longer than `data.max_tokens`, or than the model reads, are failures."""
+    longest = recipe.data.max_tokens or context_length(config)
+    return TrainingDataset(store, processor, recipe.frames, recipe.data.labels, longest)
 
 
 class TrainingDataset(Dataset["Example | Failure | None"]):

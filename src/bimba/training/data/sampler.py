@@ -25,19 +25,14 @@ class GlobalOrder(Sampler[int]):
         seed: of the run.
         lengths: tokens of each sample; if given, samples of like length are batched together, and the longest ones
             come first, so that running out of memory shows at once.
-        part: samples of one process at a time; a global batch is made of whole ones.
 
     Raises:
-        ValueError: a number is below 1, lengths are not one a sample, or parts do not fill a global batch.
+        ValueError: a number is below 1, or lengths are not one a sample.
     """
 
-    def __init__(
-        self, num_samples: int, global_batch: int, seed: int, lengths: Sequence[int] | None = None, part: int = 1
-    ) -> None:
-        if min(num_samples, global_batch, part) < 1:
-            raise ValueError(f"num_samples {num_samples}, global_batch {global_batch} and part {part} are at least 1")
-        if global_batch % part:
-            raise ValueError(f"a global batch of {global_batch} is not made of parts of {part}")
+    def __init__(self, num_samples: int, global_batch: int, seed: int, lengths: Sequence[int] | None = None) -> None:
+        if min(num_samples, global_batch) < 1:
+            raise ValueError(f"num_samples {num_samples} and global_batch {global_batch} are at least 1")
         if lengths is not None and len(lengths) != num_samples:
             raise ValueError(f"there are {len(lengths)} lengths for {num_samples} samples")
         self.num_samples, self.global_batch, self.seed, self.epoch = num_samples, global_batch, seed, 0
