@@ -16,7 +16,7 @@ from benchmarks.reports import write_report
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.tiny import tiny_config
-from bimba.training.parts import Trained, parameter_groups, prepare_parts
+from bimba.training.model.parts import Trained, parameter_groups, prepare_parts
 from bimba.training.recipe.reading import read_recipe
 
 FRAMES, QUESTION, ANSWER, STEPS = 64, 300, 100, 3

@@ -24,11 +24,11 @@ from bimba.cli.bench.peak import begin_peak, peak_bytes
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.ops import interleave, pool_video, query_positions
-from bimba.training.parts import parameter_groups, prepare_parts
+from bimba.training.loop.watching import LOG_NAME, read_log
+from bimba.training.model.parts import parameter_groups, prepare_parts
 from bimba.training.recipe.reading import read_recipe
 from bimba.training.recipe.settings import Lora, Part, Schedule, Train
 from bimba.training.run import train
-from bimba.training.watching import LOG_NAME, read_log
 
 FRAMES, SIDE, WIDTH, VOCABULARY, QUESTION, ANSWER = 16, 27, 512, 152_064, 60, 40
 VARIANTS = {

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from bimba.cli.training_progress import LogLines, Screen, _forget_the_bar, packed, watching
-from bimba.training.watching import Report, Silent
+from bimba.training.loop.watching import Report, Silent
 
 VALUES = {
     "loss": 2.0,

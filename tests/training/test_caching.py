@@ -20,19 +20,19 @@ from bimba.errors import InputError, TrainingError, VideoError
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.models.bimba.tiny import tiny_config
-from bimba.training import filling
-from bimba.training.caching import cache_features, open_cache, plan_features
-from bimba.training.data.content_hashes import ContentHashes
 from bimba.training.data.dataset import TrainingDataset
-from bimba.training.data.feature_cache import FeatureCache
 from bimba.training.data.samples import read_samples
-from bimba.training.filling import FILLING, LOOKING, Filled
+from bimba.training.features import filling
+from bimba.training.features.caching import cache_features, open_cache, plan_features
+from bimba.training.features.content_hashes import ContentHashes
+from bimba.training.features.feature_cache import FeatureCache
+from bimba.training.features.filling import FILLING, LOOKING, Filled
+from bimba.training.features.tower import tower_digest
+from bimba.training.loop.trainer import BimbaTrainer
+from bimba.training.model.start import start_model
 from bimba.training.recipe.reading import recipe_as_yaml
 from bimba.training.recipe.settings import Recipe
 from bimba.training.run import train
-from bimba.training.start import start_model
-from bimba.training.tower import tower_digest
-from bimba.training.trainer import BimbaTrainer
 from bimba.video.source import Video
 
 KINDS = [VIDEO, IMAGE, TEXT, VIDEO, VIDEO, VIDEO, IMAGE, TEXT]
@@ -454,7 +454,7 @@ def fill_with_an_empty_tower(recipe: Recipe) -> int:
             return model, processor
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("bimba.training.caching.start_model", without_weights)
+            patch.setattr("bimba.training.features.caching.start_model", without_weights)
             return cache_features(recipe).num_made
     return cache_features(recipe).num_made
 

@@ -21,11 +21,11 @@ from processes import Together, outcomes
 from safetensors.torch import load_file
 from small_runs import small_recipe
 
-from bimba.training.counting import read_counts
+from bimba.training.loop.counting import read_counts
+from bimba.training.loop.trainer import BimbaTrainer
+from bimba.training.loop.watching import read_log
 from bimba.training.recipe.settings import Recipe
 from bimba.training.run import train
-from bimba.training.trainer import BimbaTrainer
-from bimba.training.watching import read_log
 
 GLOBAL_BATCH = 4
 MIXED = (VIDEO,) * 4 + (IMAGE,) * 3 + (TEXT,) * 6

@@ -12,7 +12,7 @@ from small_runs import small_recipe
 from torch import distributed
 
 from bimba.errors import InputError
-from bimba.training.environment import (
+from bimba.training.loop.environment import (
     check_environment,
     check_sharding,
     first_decides,

@@ -16,11 +16,11 @@ from small_runs import make_videos, small_recipe
 from transformers import TrainingArguments
 
 from bimba.errors import InputError, TrainingError
-from bimba.training import saving
+from bimba.training.loop import saving
+from bimba.training.loop.saving import SEAL, UNFINISHED, what_is_wrong, whole_checkpoint
+from bimba.training.loop.watching import LOG_NAME, Silent, read_log
 from bimba.training.recipe.settings import Recipe
 from bimba.training.run import train
-from bimba.training.saving import SEAL, UNFINISHED, what_is_wrong, whole_checkpoint
-from bimba.training.watching import LOG_NAME, Silent, read_log
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +149,16 @@ def test_several_gpus_and_one_process_are_refused(
     assert "torchrun --nproc-per-node 2" in error.value.fix
 
 
+def test_figures_cannot_go_where_nothing_is_installed(
+    needles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    for name, fix in (("wandb", "pip install wandb"), ("tensorboard", 'pip install "bimba[train]"')):
+        with pytest.raises(InputError, match=f"log.to names {name}, which is not installed") as error:
+            train(small_recipe(tmp_path / "run", needles, log={"to": [name]}))
+        assert error.value.fix == fix
+
+
 @pytest.mark.parametrize("setting", [{"scheduler": "warmup_stable_decay"}, {"optimizer": "adamw_8bit"}], ids=str)
 def test_a_schedule_that_cannot_be_had_is_refused_before_anything_is_read(
     setting: dict[str, str], needles: Path, tmp_path: Path
@@ -220,13 +230,16 @@ def mixed_samples(needles: Path, num_broken: int) -> list[dict[str, Any]]:
     return [*whole, *texts, *broken]
 
 
-def test_unreadable_samples_are_skipped_counted_and_named(needles: Path, tmp_path: Path) -> None:
+def test_unreadable_samples_are_skipped_counted_and_named(
+    needles: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = write_samples(tmp_path, mixed_samples(needles, num_broken=2))
     outcome = train(
         text_recipe(tmp_path / "run", needles, path, data__max_failed=0.5, schedule={"epochs": 2, "batch_size": 2})
     )
     assert outcome.steps == 10
     assert len(outcome.failed) == 2
+    assert [caplog.text.count(f"{name} is left out") for name in outcome.failed] == [1, 1]  # in the first epoch alone
     assert all("gone_" in reason for reason in outcome.failed.values())
     last = read_log(tmp_path / "run" / LOG_NAME)[-1]
     assert (last["samples_seen"], last["samples_failed"]) == (16, 2)
@@ -261,7 +274,7 @@ def test_a_loss_that_is_no_number_stops_before_it_spoils_anything(
     needles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A weight turns infinite in the fifth step's sight; the step and its samples are named."""
-    from bimba.training.trainer import BimbaTrainer
+    from bimba.training.loop.trainer import BimbaTrainer
 
     original = BimbaTrainer.training_step
 
@@ -285,7 +298,7 @@ def test_a_loss_that_is_no_number_stops_before_it_spoils_anything(
 def test_a_gradient_that_is_no_number_stops_the_run(
     needles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bimba.training.trainer import BimbaTrainer
+    from bimba.training.loop.trainer import BimbaTrainer
 
     monkeypatch.setattr(BimbaTrainer.__mro__[1], "_get_grad_norm", lambda *_, **__: torch.tensor(float("inf")))
     with pytest.raises(TrainingError, match="the gradient is inf at step 1, whose samples are"):

@@ -14,9 +14,9 @@ from bimba.compressors.public_names import PARTS_OF
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.text.labels import expand_placeholders
 from bimba.text.prompts import Message
-from bimba.training.parts import prepare_parts
+from bimba.training.model.parts import prepare_parts
+from bimba.training.model.start import start_model
 from bimba.training.recipe.settings import Checkpoint, Compute, Data, Lora, Part, Recipe, Source, Train
-from bimba.training.start import start_model
 
 PREFIX = "base_model.model."
 LOSS_BAR, GRADIENT_BAR = 1e-5, 1e-4

@@ -9,8 +9,8 @@ import pytest
 from small_runs import small_recipe
 
 import bimba
+from bimba.training.loop.watching import LOG_NAME, read_log
 from bimba.training.run import train
-from bimba.training.watching import LOG_NAME, read_log
 from bimba.video.source import Video
 
 CAPTIONS = {

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import bimba
-from bimba.training import provenance as module
-from bimba.training.provenance import commit, provenance
+from bimba.training.result import provenance as module
+from bimba.training.result.provenance import commit, provenance
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -19,14 +19,14 @@ from bimba.checkpoints.tensors import open_folder
 from bimba.errors import CheckpointError, InputError
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
-from bimba.training.card import Story, model_card
-from bimba.training.counting import Counts
-from bimba.training.loss_curve import loss_curve
-from bimba.training.parts import prepare_parts
+from bimba.training.loop.counting import Counts
+from bimba.training.model.parts import prepare_parts
+from bimba.training.model.start import start_model
 from bimba.training.recipe.reading import recipe_as_yaml
 from bimba.training.recipe.settings import Recipe
-from bimba.training.result import RunFacts, describe_start, write_result
-from bimba.training.start import start_model
+from bimba.training.result.card import Story, model_card
+from bimba.training.result.folder import RunFacts, describe_start, write_result
+from bimba.training.result.loss_curve import loss_curve
 
 LORA_AND_PROJECTOR = {
     "compressor": {"mode": "full"},

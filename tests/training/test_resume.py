@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file
 from small_runs import make_videos, small_recipe
 
+from bimba.training.loop.saving import UNFINISHED
+from bimba.training.loop.watching import LOG_NAME, read_log
 from bimba.training.recipe.settings import Recipe
 from bimba.training.run import train
-from bimba.training.saving import UNFINISHED
-from bimba.training.watching import LOG_NAME, read_log
 
 NUM_KILLS = 20
 STEPS = 24

@@ -19,7 +19,7 @@ from torch.distributed.fsdp import fully_shard
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.models.bimba.tiny import tiny_model
-from bimba.training.parts import prepare_parts
+from bimba.training.model.parts import prepare_parts
 from bimba.training.recipe.settings import PARTS, Lora, Part, Train
 
 BAR = 1e-5

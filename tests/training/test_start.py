@@ -22,9 +22,9 @@ from transformers import (
 from bimba.errors import CheckpointError, InputError
 from bimba.inference import VideoQA
 from bimba.models.bimba.tiny import tiny_tokenizer
-from bimba.training.parts import decays, parameter_groups, part_of, prepare_parts
+from bimba.training.model.parts import decays, parameter_groups, part_of, prepare_parts
+from bimba.training.model.start import read_outline_of, start_model
 from bimba.training.recipe.settings import Lora, Part, Recipe, Train
-from bimba.training.start import read_outline_of, start_model
 
 VISION: dict[str, Any] = {
     "hidden_size": 48,

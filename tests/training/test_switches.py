@@ -12,10 +12,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import bimba
 from bimba.errors import InputError
 from bimba.models.bimba.tiny import tiny_model
-from bimba.training.distillation import Teacher
+from bimba.training.loop.watching import LOG_NAME, Report, Silent, read_log
+from bimba.training.model.distillation import Teacher
 from bimba.training.recipe.settings import Distillation, Recipe
 from bimba.training.run import train
-from bimba.training.watching import LOG_NAME, Report, Silent, read_log
 
 LORA = {
     "train": {

@@ -18,7 +18,7 @@ from bimba.errors import InputError
 if TYPE_CHECKING:
     from bimba.inference.clip import Clip
     from bimba.training.data import Description, Piece, Report, Spread, TrainingDataset
-    from bimba.training.filling import Filled, Plan
+    from bimba.training.features.filling import Filled, Plan
     from bimba.training.recipe.settings import Recipe
 
 app = typer.Typer(help="Look at training data before a run does.", no_args_is_help=True)
@@ -125,7 +125,7 @@ def cache(
     is_first = os.environ.get("RANK", "0") == "0"  # launchers set it
     hushed = quiet or json_ or not is_first
     with waiting("reading the recipe", quiet=hushed):
-        from bimba.training.caching import cache_features, plan_features
+        from bimba.training.features.caching import cache_features, plan_features
         from bimba.training.recipe.reading import read_recipe
 
         hush_transformers(quiet=True)
@@ -154,8 +154,8 @@ def _dataset(recipe: str, overrides: list[str] | None, *, hushed: bool) -> "tupl
     with waiting("reading the recipe and the model's small files", quiet=hushed):
         from bimba.training.data import prepare_sources, read_samples
         from bimba.training.data.dataset import open_dataset
+        from bimba.training.model.start import read_outline_of
         from bimba.training.recipe.reading import read_recipe
-        from bimba.training.start import read_outline_of
 
         hush_transformers(quiet=True)
         settings = read_recipe(recipe, overrides or ())
@@ -168,8 +168,8 @@ def _dataset(recipe: str, overrides: list[str] | None, *, hushed: bool) -> "tupl
 
 def _cache_record(settings: "Recipe", plan: "Plan", made: "Filled | None") -> dict[str, Any]:
     """What `cache` did, or would do, as plain values."""
-    from bimba.training.caching import cache_folder
-    from bimba.training.filling import free_bytes
+    from bimba.training.features.caching import cache_folder
+    from bimba.training.features.filling import free_bytes
 
     folder = cache_folder(settings)
     return {

@@ -175,7 +175,7 @@ def _run(settings: "Recipe", *, hushed: bool, rank: int) -> "Outcome":
 
 
 def _how_to_go_on(output: Path) -> str:
-    from bimba.training.saving import whole_checkpoint
+    from bimba.training.loop.saving import whole_checkpoint
 
     checkpoint = whole_checkpoint(output)
     if checkpoint is None:
@@ -197,7 +197,7 @@ def _plan(settings: "Recipe", words: list[str], *, hushed: bool, json_: bool, si
 
 
 def _samples_seen(folder: Path) -> int:
-    from bimba.training.counting import read_counts
+    from bimba.training.loop.counting import read_counts
 
     return read_counts(folder.parent).samples
 
@@ -227,7 +227,7 @@ def _print_outcome(settings: "Recipe", outcome: "Outcome") -> None:
     for name, reason in list(failed.items())[:_MOST_NAMED]:
         print(f"  {name}: {reason}")
     if len(failed) > _MOST_NAMED:
-        from bimba.training.counting import COUNTS_NAME
+        from bimba.training.loop.counting import COUNTS_NAME
 
         print(f"  and {in_count(len(failed) - _MOST_NAMED)} more; all are in {settings.output / COUNTS_NAME}")
     print(f'next: bimba ask VIDEO "What happens?" --model {shlex.quote(str(outcome.folder))}')

@@ -12,15 +12,15 @@ from bimba.cli.units import in_count, in_words
 from bimba.errors import InputError
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.needles import read_needles
-from bimba.training.arguments import Batches, batches, training_arguments
 from bimba.training.data import GlobalOrder, read_samples
-from bimba.training.environment import check_environment
-from bimba.training.parts import prepare_parts
+from bimba.training.loop.arguments import Batches, batches, training_arguments
+from bimba.training.loop.environment import check_environment
+from bimba.training.loop.run_folder import RECIPE_NAME, RESULT_NAME, changes
+from bimba.training.loop.saving import step_of, whole_checkpoint
+from bimba.training.model.parts import prepare_parts
+from bimba.training.model.start import read_outline_of
 from bimba.training.recipe.settings import Checkpoint, Needles, Parts, Recipe
 from bimba.training.recipe.shipped import shipped_recipes
-from bimba.training.run_folder import RECIPE_NAME, RESULT_NAME, changes
-from bimba.training.saving import step_of, whole_checkpoint
-from bimba.training.start import read_outline_of
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from bimba.cli.units import in_bytes, in_count, in_seconds
 
 if TYPE_CHECKING:
-    from bimba.training.watching import Report, Watcher
+    from bimba.training.loop.watching import Report, Watcher
 
 STAGES = {
     "needles": "making needle videos",
@@ -202,7 +202,7 @@ def _amount(stage: str, done: int, total: int) -> str:
 @contextmanager
 def watching(*, quiet: bool) -> "Iterator[Watcher]":
     """A watcher that shows a run on stderr, or one that shows nothing."""
-    from bimba.training.watching import Silent
+    from bimba.training.loop.watching import Silent
 
     if quiet:
         yield Silent()

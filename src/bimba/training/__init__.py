@@ -1,8 +1,8 @@
 """Training: a recipe file in, a model folder out.
 
-The flow, one module or folder a step:
+The flow, one folder a step; `run` ties them together:
 
-recipe (what to do) -> data (samples to batches) -> start (the model) -> parts (what of it is trained) -> trainer (the
-loop, which is transformers') -> saving (checkpoints) -> result (the folder that `bimba.load` opens); `run` ties them
-together.
+recipe (what to do) -> data (samples to batches) -> model (where training starts, what of it is trained) -> features
+(what a frozen vision tower sees, kept on disk) -> loop (transformers' Trainer, checkpoints, counts) -> result (the
+folder that `bimba.load` opens)
 """

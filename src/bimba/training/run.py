@@ -9,17 +9,17 @@ from typing import Any
 from bimba.checkpoints.loading import LoadOptions, load_model
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
-from bimba.training.arguments import batches, training_arguments
-from bimba.training.caching import open_cache
-from bimba.training.counting import Counter, read_counts
 from bimba.training.data.collator import Collator
 from bimba.training.data.dataset import TrainingDataset, open_dataset
 from bimba.training.data.lengths import measure_lengths
 from bimba.training.data.sampler import GlobalOrder
 from bimba.training.data.samples import prepare_sources, read_samples
 from bimba.training.data.store import SampleStore
-from bimba.training.distillation import Teacher
-from bimba.training.environment import (
+from bimba.training.features.caching import open_cache
+from bimba.training.features.filling import Machine, fill_cache
+from bimba.training.loop.arguments import batches, training_arguments
+from bimba.training.loop.counting import Counter, read_counts
+from bimba.training.loop.environment import (
     check_environment,
     check_sharding,
     ended_properly,
@@ -27,16 +27,16 @@ from bimba.training.environment import (
     is_first,
     wait_for_all,
 )
-from bimba.training.filling import Machine, fill_cache
-from bimba.training.finish import finish
-from bimba.training.parts import Trained, prepare_parts
-from bimba.training.provenance import provenance
+from bimba.training.loop.run_folder import RESULT_NAME, check_data, check_shared, claim
+from bimba.training.loop.saving import step_of
+from bimba.training.loop.trainer import BimbaTrainer, Task
+from bimba.training.loop.watching import LOG_NAME, LogFile, Silent, Watcher, read_log
+from bimba.training.model.distillation import Teacher
+from bimba.training.model.parts import Trained, prepare_parts
+from bimba.training.model.start import start_model
 from bimba.training.recipe.settings import Recipe
-from bimba.training.run_folder import RESULT_NAME, check_data, check_shared, claim
-from bimba.training.saving import step_of
-from bimba.training.start import start_model
-from bimba.training.trainer import BimbaTrainer, Task
-from bimba.training.watching import LOG_NAME, LogFile, Silent, Watcher, read_log
+from bimba.training.result.finish import finish
+from bimba.training.result.provenance import provenance
 
 logger = logging.getLogger(__name__)
 

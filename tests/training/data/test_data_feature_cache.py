@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bimba.errors import InputError, TrainingError, VideoError
-from bimba.training.data import content_hashes
-from bimba.training.data.content_hashes import ContentHashes
-from bimba.training.data.feature_cache import FeatureCache, FilledCache, MadeBy
+from bimba.training.features import content_hashes
+from bimba.training.features.content_hashes import ContentHashes
+from bimba.training.features.feature_cache import FeatureCache, FilledCache, MadeBy
 
 MADE_BY = MadeBy(
     tower="0123",

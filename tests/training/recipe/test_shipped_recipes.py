@@ -18,11 +18,11 @@ from transformers import AutoConfig
 from bimba.models.bimba.configuration import SELECTIVE_SCAN, BimbaConfig
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.needles.settings import NeedleSettings, parse_kinds, parse_size
+from bimba.training.model.start import read_outline_of
 from bimba.training.recipe import shipped
 from bimba.training.recipe.reading import read_recipe, recipe_as_yaml
 from bimba.training.recipe.settings import Checkpoint, Needles, Parts, Recipe, Scratch
 from bimba.training.recipe.shipped import shipped_accelerate_configs, shipped_recipes
-from bimba.training.start import read_outline_of
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 ABLATIONS = ("learned_queries", "no_norm", "one_direction", "pooling", "queries_at_the_end", "question_conditioned")

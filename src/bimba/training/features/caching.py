@@ -5,16 +5,16 @@ from pathlib import Path
 from bimba.errors import InputError
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
-from bimba.training.arguments import training_arguments
 from bimba.training.data.dataset import TrainingDataset, open_dataset
-from bimba.training.data.feature_cache import FeatureCache, MadeBy
 from bimba.training.data.samples import prepare_sources, read_samples
-from bimba.training.environment import check_environment, ended_properly, first_decides, gathered, is_first
-from bimba.training.filling import Filled, Machine, Plan, fill_cache, look_up
+from bimba.training.features.feature_cache import FeatureCache, MadeBy
+from bimba.training.features.filling import Filled, Machine, Plan, fill_cache, look_up
+from bimba.training.features.tower import tower_digest
+from bimba.training.loop.arguments import training_arguments
+from bimba.training.loop.environment import check_environment, ended_properly, first_decides, gathered, is_first
+from bimba.training.loop.watching import Silent, Watcher
+from bimba.training.model.start import start_model
 from bimba.training.recipe.settings import Recipe
-from bimba.training.start import start_model
-from bimba.training.tower import tower_digest
-from bimba.training.watching import Silent, Watcher
 
 
 def open_cache(recipe: Recipe, model: BimbaForConditionalGeneration, processor: BimbaProcessor) -> FeatureCache:

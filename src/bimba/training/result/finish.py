@@ -11,13 +11,13 @@ from bimba.errors import CheckpointError
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.training.data.store import SampleStore
-from bimba.training.environment import is_first
+from bimba.training.loop.environment import is_first
+from bimba.training.loop.run_folder import RESULT_NAME
+from bimba.training.loop.saving import cannot_write
+from bimba.training.loop.trainer import BimbaTrainer, plain_name
+from bimba.training.loop.watching import LOG_NAME, Watcher, read_log
 from bimba.training.recipe.reading import recipe_as_yaml
-from bimba.training.result import RunFacts, describe_start, write_result
-from bimba.training.run_folder import RESULT_NAME
-from bimba.training.saving import cannot_write
-from bimba.training.trainer import BimbaTrainer, plain_name
-from bimba.training.watching import LOG_NAME, Watcher, read_log
+from bimba.training.result.folder import RunFacts, describe_start, write_result
 
 
 def finish(

@@ -22,16 +22,12 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState
 
 from bimba.errors import CheckpointError, TrainingError
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
-from bimba.training.counting import Counter
 from bimba.training.data.collator import Collator
 from bimba.training.data.sampler import GlobalOrder
-from bimba.training.distillation import Teacher
-from bimba.training.environment import gathered, is_first, wait_for_all
-from bimba.training.parts import Trained, parameter_groups
-from bimba.training.recipe.reading import recipe_as_yaml
-from bimba.training.recipe.settings import Recipe
-from bimba.training.run_folder import RECIPE_NAME
-from bimba.training.saving import (
+from bimba.training.loop.counting import Counter
+from bimba.training.loop.environment import gathered, is_first, wait_for_all
+from bimba.training.loop.run_folder import RECIPE_NAME
+from bimba.training.loop.saving import (
     cannot_write,
     checkpoint_name,
     remove_old,
@@ -40,6 +36,10 @@ from bimba.training.saving import (
     unfinished,
     write_whole,
 )
+from bimba.training.model.distillation import Teacher
+from bimba.training.model.parts import Trained, parameter_groups
+from bimba.training.recipe.reading import recipe_as_yaml
+from bimba.training.recipe.settings import Recipe
 
 TRAINED_NAME = "trained.safetensors"
 MOST_NAMED = 20

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bimba.checkpoints.source import HUB_ID
-from bimba.training.counting import Counts
+from bimba.training.loop.counting import Counts
 from bimba.training.recipe.settings import PARTS, Checkpoint, Parts, Recipe
 
 CURVE_NAME = "loss.svg"

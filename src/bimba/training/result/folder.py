@@ -24,11 +24,11 @@ from bimba.checkpoints.tensors import InMemory
 from bimba.errors import InputError
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
-from bimba.training.card import CURVE_NAME, Story, model_card
-from bimba.training.counting import Counts
-from bimba.training.loss_curve import loss_curve
-from bimba.training.provenance import provenance
+from bimba.training.loop.counting import Counts
 from bimba.training.recipe.settings import PARTS, Checkpoint, Recipe, Scratch
+from bimba.training.result.card import CURVE_NAME, Story, model_card
+from bimba.training.result.loss_curve import loss_curve
+from bimba.training.result.provenance import provenance
 
 
 @dataclass(frozen=True)

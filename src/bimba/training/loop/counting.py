@@ -1,6 +1,7 @@
 """Batches as they are trained on in; what was seen, what failed, how fast it goes and how long it waited out."""
 
 import json
+import logging
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -10,8 +11,10 @@ import torch
 
 from bimba.errors import TrainingError
 from bimba.training.data.collator import BatchInfo
-from bimba.training.environment import gathered, summed
-from bimba.training.saving import write_whole
+from bimba.training.loop.environment import gathered, is_first, summed
+from bimba.training.loop.saving import write_whole
+
+logger = logging.getLogger(__name__)
 
 COUNTS_NAME = "counts.json"
 MOST_NAMED = 20
@@ -70,6 +73,8 @@ class Counter:
         self.counts.video_tokens += video_tokens
         if num_failed:
             for failure in gathered(failures):
+                if failure.name not in self.counts.failed and is_first():
+                    logger.warning("%s is left out: %s", failure.name, failure.reason)
                 self.counts.failed[failure.name] = failure.reason
         self._check()
 

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from bimba.training.environment import is_first
-from bimba.training.saving import cannot_write, write_whole
+from bimba.training.loop.environment import is_first
+from bimba.training.loop.saving import cannot_write, write_whole
 
 LOG_NAME = "log.jsonl"
 

@@ -23,11 +23,11 @@ from bimba.errors import BimbaError, InputError, TrainingError
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.training.data.dataset import TrainingDataset
 from bimba.training.data.example import Failure
-from bimba.training.data.feature_cache import FeatureCache, FilledCache
-from bimba.training.environment import gathered, is_first, wait_for_all
+from bimba.training.features.feature_cache import FeatureCache, FilledCache
+from bimba.training.features.tower import tower_digest
+from bimba.training.loop.environment import gathered, is_first, wait_for_all
+from bimba.training.loop.watching import Watcher
 from bimba.training.recipe.settings import Recipe
-from bimba.training.tower import tower_digest
-from bimba.training.watching import Watcher
 from bimba.video.source import Video
 
 Item = TypeVar("Item")

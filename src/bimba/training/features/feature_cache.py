@@ -28,8 +28,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from bimba.errors import InputError, TrainingError
-from bimba.training.data.content_hashes import ContentHashes
 from bimba.training.data.example import FeatureSource
+from bimba.training.features.content_hashes import ContentHashes
 
 logger = logging.getLogger(__name__)
 

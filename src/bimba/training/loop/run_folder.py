@@ -23,10 +23,10 @@ from filelock import FileLock, Timeout
 
 from bimba.errors import InputError, TrainingError
 from bimba.training.data.store import SampleStore
-from bimba.training.environment import gathered
+from bimba.training.loop.environment import gathered
+from bimba.training.loop.saving import clear, whole_checkpoint, write_whole
 from bimba.training.recipe.reading import differences, read_recipe, recipe_as_yaml
 from bimba.training.recipe.settings import Recipe
-from bimba.training.saving import clear, whole_checkpoint, write_whole
 
 RECIPE_NAME, RUN_NAME, RESULT_NAME = "recipe.yaml", "run.json", "model"
 _LOCK_NAME = ".lock"

@@ -1,0 +1,1 @@
+"""A run that is done in, the folder that `bimba.load` opens out."""
