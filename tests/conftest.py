@@ -2,7 +2,9 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
@@ -13,6 +15,9 @@ import torch
 from PIL import Image
 from transformers.utils import logging as transformers_logging
 
+from mixed_samples import make_media
+from small_runs import make_videos
+
 # Kernels for GPUs run on the CPU where there is no GPU, step by step; Triton reads this when it is imported.
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
@@ -21,6 +26,7 @@ from bimba.inference import VideoQA
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.models.bimba.tiny import tiny_model
 from bimba.needles import make_needles
+from bimba.video.source import Video
 
 torch.set_num_threads(1)  # the tests run side by side
 transformers_logging.disable_progress_bar()
@@ -93,6 +99,36 @@ def picture(tmp_path: Path) -> Path:
     path = tmp_path / "red.png"
     Image.fromarray(np.full((20, 30, 3), (200, 0, 0), dtype=np.uint8)).save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def needles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The videos of `small_runs.small_recipe`; tests do not change them."""
+    folder = tmp_path_factory.mktemp("needles") / "videos"
+    make_videos(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Videos and images of `mixed_samples`; tests that change them copy them first."""
+    folder = tmp_path_factory.mktemp("media") / "media"
+    make_media(folder)
+    return folder
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that are decoded, once each time."""
+    names: list[str] = []
+    original = Video.frames
+
+    def frames(self: Video, indices: Any, **options: Any) -> Iterator[Any]:
+        names.append(Path(str(self.source)).name)
+        return original(self, indices, **options)
+
+    monkeypatch.setattr(Video, "frames", frames)
+    return names
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,21 +1,14 @@
 """Training from the cache is training without it, and nothing is decoded or seen twice."""
 
-import json
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from mixed_samples import BROKEN, IMAGE, TEXT, VIDEO, make_media, write_samples
-from processes import Together, outcomes
+from cache_runs import KINDS, NUM_CLIPS, Told, files_of, filled, losses, recipe_of
 from safetensors.torch import load_file
-from small_runs import plain, small_recipe
-from typer.testing import CliRunner, Result
 
-from bimba.cli import app
 from bimba.errors import InputError, TrainingError, VideoError
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
@@ -23,71 +16,23 @@ from bimba.models.bimba.tiny import tiny_config
 from bimba.training.data.dataset import TrainingDataset
 from bimba.training.data.samples import read_samples
 from bimba.training.features import filling
-from bimba.training.features.caching import cache_features, open_cache, plan_features
+from bimba.training.features.caching import open_cache
 from bimba.training.features.content_hashes import ContentHashes
 from bimba.training.features.feature_cache import FeatureCache
-from bimba.training.features.filling import FILLING, LOOKING, Filled
+from bimba.training.features.filling import FILLING, LOOKING
 from bimba.training.features.tower import tower_digest
 from bimba.training.loop.trainer import BimbaTrainer
 from bimba.training.model.start import start_model
-from bimba.training.recipe.reading import recipe_as_yaml
 from bimba.training.recipe.settings import Recipe
 from bimba.training.run import train
-from bimba.video.source import Video
-
-KINDS = [VIDEO, IMAGE, TEXT, VIDEO, VIDEO, VIDEO, IMAGE, TEXT]
-NUM_CLIPS = 5
-"""Three videos, one of them in two samples, and two images."""
-TRAIN = {
-    "vision_tower": {"mode": "frozen"},
-    "separators": {"mode": "full"},
-    "language_model": {"mode": "lora"},
-    "lora": {"rank": 2, "alpha": 4, "dropout": 0.3, "targets": ["q_proj"]},
-}
-
-
-class Told:
-    """A watcher that remembers."""
-
-    def __init__(self) -> None:
-        self.stages: list[tuple[str, int, int]] = []
-        self.said: list[str] = []
-
-    def stage(self, name: str, done: int, total: int) -> None:
-        self.stages.append((name, done, total))
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
-
-    def report(self, report: Any) -> None:
-        del report
-
-
-@pytest.fixture(scope="module")
-def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("media") / "media"
-    make_media(folder)
-    return folder
+from mixed_samples import BROKEN, IMAGE, TEXT, VIDEO
+from small_runs import plain
 
 
 @pytest.fixture
 def own_media(media: Path, tmp_path: Path) -> Path:
     """A copy, to be changed."""
     return Path(shutil.copytree(media, tmp_path / "media"))
-
-
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that are decoded, once each time."""
-    names: list[str] = []
-    original = Video.frames
-
-    def frames(self: Video, indices: Any, **options: Any) -> Iterator[Any]:
-        names.append(Path(str(self.source)).name)
-        return original(self, indices, **options)
-
-    monkeypatch.setattr(Video, "frames", frames)
-    return names
 
 
 @pytest.fixture
@@ -102,29 +47,6 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(BimbaForConditionalGeneration, "get_vision_features", get_vision_features)
     return counts
-
-
-def recipe_of(run: Path, media: Path, kinds: list[str] = KINDS, **changes: Any) -> Recipe:
-    """Three epochs in batches of two or four, in a folder beside the run's cache."""
-    run.parent.mkdir(parents=True, exist_ok=True)
-    source = write_samples(run.with_suffix(".json"), media, kinds)
-    settings: dict[str, Any] = {
-        "train": TRAIN,
-        "data__sources": [source],
-        "schedule__max_steps": None,
-        "schedule__epochs": 3,
-        "save__every": 100,
-    }
-    return small_recipe(run, media, **(settings | changes))
-
-
-def losses(run: Path) -> list[tuple[float, float]]:
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return [(line["loss"], line["grad_norm"]) for line in lines]
-
-
-def files_of(cache: Path) -> list[Path]:
-    return sorted(cache.glob("features/*/*/*.safetensors"))
 
 
 @pytest.mark.filterwarnings("ignore:Module bimba was previously imported")  # coverage, in a worker that was forked
@@ -181,11 +103,6 @@ def test_texts_alone_are_trained_with_blank_features(media: Path, tmp_path: Path
     train(recipe_of(tmp_path / "with", media, [TEXT] * 4, **changes, data__cache=tmp_path / "cache"))
     assert seen == []
     assert losses(tmp_path / "with") == losses(tmp_path / "without")
-
-
-def filled(recipe: Recipe) -> tuple[Filled, Told]:
-    told = Told()
-    return cache_features(recipe, told), told
 
 
 def test_a_watcher_is_told(media: Path, tmp_path: Path) -> None:
@@ -387,144 +304,3 @@ def test_a_clip_model_with_another_normalisation_has_a_cache_too(media: Path, tm
     train(recipe_of(tmp_path / "without", media, **changes))
     train(recipe_of(tmp_path / "with", media, **changes, data__cache=tmp_path / "cache"))
     assert losses(tmp_path / "with") == losses(tmp_path / "without")
-
-
-def fill_alone(recipe: Recipe) -> tuple[int, int]:
-    done = cache_features(recipe)
-    return done.num_made, done.num_bytes
-
-
-def test_two_runs_that_fill_at_once_do_not_disturb_each_other(media: Path, tmp_path: Path) -> None:
-    recipes = [recipe_of(tmp_path / run, media, data__cache=tmp_path / "cache") for run in ("one", "two")]
-    both = [Together(1, fill_alone, recipe) for recipe in recipes]
-    for ending in [together.endings()[0] for together in both]:
-        assert ending.error is None, ending.trace
-        assert ending.found[0] <= NUM_CLIPS
-    assert len(files_of(tmp_path / "cache")) == NUM_CLIPS
-    assert not list((tmp_path / "cache" / "unfinished").iterdir())
-    assert filled(recipes[0])[0].num_made == 0
-
-
-def train_and_count(recipe: Recipe) -> tuple[int, list[str]]:
-    """Clips that this process decodes, and names of samples that failed."""
-    count = 0
-    original = Video.frames
-
-    def frames(self: Video, indices: Any, **options: Any) -> Any:
-        nonlocal count
-        count += 1
-        return original(self, indices, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Video, "frames", frames)
-        patch.setattr(filling, "_IN_STEP", 2)
-        outcome = train(recipe)
-    return count, list(outcome.failed)
-
-
-def test_processes_that_train_together_share_the_work(media: Path, tmp_path: Path) -> None:
-    kinds = [*KINDS, BROKEN]
-    changes: dict[str, Any] = {
-        "schedule__epochs": 1,
-        "schedule__global_batch_size": 4,
-        "data__max_failed": 0.5,
-        "train": TRAIN | {"lora": TRAIN["lora"] | {"dropout": 0}},  # type: ignore[operator] # a dictionary
-    }
-    alone = recipe_of(tmp_path / "alone", media, kinds, **changes, schedule__batch_size=4)
-    train(alone)
-    recipe = recipe_of(tmp_path / "run", media, kinds, **changes, data__cache=tmp_path / "cache")
-    found = outcomes(2, train_and_count, recipe)
-    assert sorted(count for count, _ in found) == [NUM_CLIPS // 2, NUM_CLIPS - NUM_CLIPS // 2]
-    assert all(failed == ["run.json[8] (id broken-8)"] for _, failed in found)
-    for ours, theirs in zip(losses(tmp_path / "run"), losses(tmp_path / "alone"), strict=True):
-        assert ours[0] == pytest.approx(theirs[0], rel=1e-4)
-        assert ours[1] == pytest.approx(theirs[1], rel=1e-2)
-
-
-def fill_with_an_empty_tower(recipe: Recipe) -> int:
-    """As FSDP starts: the first process alone has the weights."""
-    if os.environ["RANK"] != "0":
-        original = start_model
-
-        def without_weights(recipe: Recipe) -> Any:
-            model, processor = original(recipe)
-            with torch.no_grad():
-                for parameter in model.vision_tower.parameters():
-                    parameter.fill_(float("nan"))
-            return model, processor
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("bimba.training.features.caching.start_model", without_weights)
-            return cache_features(recipe).num_made
-    return cache_features(recipe).num_made
-
-
-def test_a_process_without_the_towers_weights_makes_no_features(media: Path, tmp_path: Path) -> None:
-    recipe = recipe_of(tmp_path / "run", media, data__cache=tmp_path / "cache")
-    assert outcomes(2, fill_with_an_empty_tower, recipe) == [NUM_CLIPS, NUM_CLIPS]
-    assert all(load_file(file)["features"].isfinite().all() for file in files_of(tmp_path / "cache"))
-    assert filled(recipe)[0].num_made == 0
-
-
-def fill_a_folder_of_its_own(recipe: Recipe) -> None:
-    rank = os.environ["RANK"]
-    data = recipe.data.model_copy(update={"cache": Path(f"{recipe.data.cache}-{rank}")})
-    cache_features(recipe.model_copy(update={"data": data}))
-
-
-def test_a_folder_that_machines_do_not_share_is_named(media: Path, tmp_path: Path) -> None:
-    recipe = recipe_of(tmp_path / "run", media, data__cache=tmp_path / "cache")
-    for ending in Together(2, fill_a_folder_of_its_own, recipe).endings():
-        assert ending.error == "InputError", ending.trace
-        assert "that all machines of the run share" in ending.message
-
-
-def bimba(*words: object) -> Result:
-    return CliRunner().invoke(app, ["data", *map(str, words)])
-
-
-@pytest.fixture
-def recipe_file(media: Path, tmp_path: Path) -> Path:
-    path = tmp_path / "recipe.yaml"
-    recipe = recipe_of(tmp_path / "run", media, [*KINDS, BROKEN], data__cache=tmp_path / "cache")
-    path.write_text(recipe_as_yaml(recipe))
-    return path
-
-
-def test_the_command_tells_the_size_first_and_fills(recipe_file: Path, tmp_path: Path) -> None:
-    dry = bimba("cache", recipe_file, "--dry-run")
-    assert dry.exit_code == 0, dry.output
-    assert "clips   5, 0 of them were there; 5 to be made: 67.2 kB" in dry.stdout
-    assert "missing-8.mp4 does not exist" in dry.stdout
-    assert not files_of(tmp_path / "cache")
-    done = bimba("cache", recipe_file)
-    assert done.exit_code == 0, done.output
-    assert f"folder  {tmp_path / 'cache'}, " in done.stdout
-    assert "clips   5, 0 of them were there; 5 made: " in done.stdout
-    assert len(files_of(tmp_path / "cache")) == NUM_CLIPS
-    assert not (tmp_path / "run").exists()
-    told = json.loads(bimba("cache", recipe_file, "frames.count=2", "--json").stdout)
-    assert (told["num_clips"], told["num_cached"], told["num_made"], told["dry_run"]) == (5, 2, 3, False)
-    assert told["expected_bytes"] == 3 * 2 * 25 * 48 * 4
-    assert [failure["name"] for failure in told["failures"]] == ["run.json[8] (id broken-8)"]
-    told = json.loads(bimba("cache", recipe_file, "--json", "--dry-run").stdout)
-    assert (told["num_cached"], told["num_missing"], told["expected_bytes"], told["dry_run"]) == (5, 0, 0, True)
-
-
-def test_a_recipe_without_a_cache_is_refused(recipe_file: Path) -> None:
-    done = bimba("cache", recipe_file, "data.cache=null")
-    assert isinstance(done.exception, InputError)
-    assert "data.cache=DIR" in done.exception.fix
-
-
-def test_a_check_reads_the_pixels_all_the_same(recipe_file: Path, decoded: list[str]) -> None:
-    assert bimba("cache", recipe_file).exit_code == 0
-    decoded.clear()
-    assert bimba("check", recipe_file, "--json").exit_code == 1  # for the broken sample
-    assert len(decoded) == sum(kind in (VIDEO, IMAGE) for kind in KINDS)
-
-
-def test_planning_writes_no_features(media: Path, tmp_path: Path) -> None:
-    plan = plan_features(recipe_of(tmp_path / "run", media, data__cache=tmp_path / "cache"))
-    assert (plan.num_clips, len(plan.missing)) == (NUM_CLIPS, NUM_CLIPS)
-    assert not files_of(tmp_path / "cache")

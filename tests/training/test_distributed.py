@@ -16,16 +16,16 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from mixed_samples import BROKEN, IMAGE, TEXT, VIDEO, ids_of, kind_of, make_media, write_samples
 from processes import Together, outcomes
 from safetensors.torch import load_file
-from small_runs import small_recipe
 
 from bimba.training.loop.counting import read_counts
 from bimba.training.loop.trainer import BimbaTrainer
 from bimba.training.loop.watching import read_log
 from bimba.training.recipe.settings import Recipe
 from bimba.training.run import train
+from mixed_samples import BROKEN, IMAGE, TEXT, VIDEO, ids_of, kind_of, write_samples
+from small_runs import small_recipe
 
 GLOBAL_BATCH = 4
 MIXED = (VIDEO,) * 4 + (IMAGE,) * 3 + (TEXT,) * 6
@@ -40,13 +40,6 @@ LORA: dict[str, Any] = {
     "language_model": {"mode": "lora"},
     "lora": {"rank": 2, "alpha": 4, "dropout": 0, "targets": ["q_proj", "v_proj"]},
 }
-
-
-@pytest.fixture(scope="module")
-def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("media") / "media"
-    make_media(folder)
-    return folder
 
 
 @dataclass(frozen=True)

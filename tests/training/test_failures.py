@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 from filelock import FileLock
-from small_runs import make_videos, small_recipe
 from transformers import TrainingArguments
 
 from bimba.errors import InputError, TrainingError
@@ -21,13 +20,7 @@ from bimba.training.loop.saving import SEAL, UNFINISHED, what_is_wrong, whole_ch
 from bimba.training.loop.watching import LOG_NAME, Silent, read_log
 from bimba.training.recipe.settings import Recipe
 from bimba.training.run import train
-
-
-@pytest.fixture(scope="module")
-def needles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("needles") / "videos"
-    make_videos(folder)
-    return folder
+from small_runs import small_recipe
 
 
 @pytest.fixture

@@ -7,25 +7,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from safetensors.torch import load_file
-from small_runs import make_videos, small_recipe
 
 from bimba.training.loop.saving import UNFINISHED
 from bimba.training.loop.watching import LOG_NAME, read_log
 from bimba.training.recipe.settings import Recipe
 from bimba.training.run import train
+from small_runs import small_recipe
 
 NUM_KILLS = 20
 STEPS = 24
-
-
-@pytest.fixture(scope="module")
-def needles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("needles") / "videos"
-    make_videos(folder)
-    return folder
 
 
 def recipe_of(output: Path, needles: Path, **changes: Any) -> Recipe:

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_runs import make_videos, small_recipe, small_settings
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import bimba
@@ -16,6 +15,7 @@ from bimba.training.loop.watching import LOG_NAME, Report, Silent, read_log
 from bimba.training.model.distillation import Teacher
 from bimba.training.recipe.settings import Distillation, Recipe
 from bimba.training.run import train
+from small_runs import small_recipe, small_settings
 
 LORA = {
     "train": {
@@ -24,13 +24,6 @@ LORA = {
         "lora": {"rank": 2, "alpha": 4, "dropout": 0.0},
     }
 }
-
-
-@pytest.fixture(scope="module")
-def needles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("needles") / "videos"
-    make_videos(folder)
-    return folder
 
 
 def losses(run: Path) -> list[float]:

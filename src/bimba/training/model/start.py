@@ -30,7 +30,13 @@ def start_model(recipe: Recipe) -> tuple[BimbaForConditionalGeneration, BimbaPro
         InputError: settings do not fit the model.
     """
     set_seed(recipe.schedule.seed)
-    model, processor = _MAKERS[recipe.model.start](recipe)
+    match recipe.model:
+        case Checkpoint() as start:
+            model, processor = _from_checkpoint(start, recipe.compute)
+        case Parts() as start:
+            model, processor = _from_parts(start, recipe.compute)
+        case start:
+            model, processor = _from_scratch(start, recipe.compute)
     model.config.tokenizer_size = model.config.tokenizer_size or len(processor.tokenizer)
     return model, processor
 
@@ -60,12 +66,11 @@ def read_processor(recipe: Recipe) -> BimbaProcessor:
     return read_outline_of(recipe)[1]
 
 
-def _from_checkpoint(recipe: Recipe) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
-    start: Checkpoint = recipe.model  # type: ignore[assignment] # chosen by its kind
+def _from_checkpoint(start: Checkpoint, compute: Compute) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
     options = LoadOptions(
         device="cpu",
-        dtype="bfloat16" if recipe.compute.precision == "bf16" else "float32",
-        attn_implementation=recipe.compute.attn_implementation,
+        dtype="bfloat16" if compute.precision == "bf16" else "float32",
+        attn_implementation=compute.attn_implementation,
         config_overrides=start.settings,
     )
     model, processor = load_model(start.path, start.base, options)
@@ -104,13 +109,12 @@ def _parts_processor(start: Parts, config: BimbaConfig) -> BimbaProcessor:
     return BimbaProcessor.from_config(config, tokenizer, **pixels)
 
 
-def _from_parts(recipe: Recipe) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
-    start: Parts = recipe.model  # type: ignore[assignment] # chosen by its kind
+def _from_parts(start: Parts, compute: Compute) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
     config = _parts_config(start)
     processor = _parts_processor(start, config)
     with torch.device("meta"):  # nothing is made twice: every part is put in below
         model = BimbaForConditionalGeneration(config)
-    keywords = _keywords(recipe.compute)
+    keywords = _keywords(compute)
     model.vision_tower = _read(AutoModel.from_pretrained, start.vision, "vision tower", config.vision_config, keywords)
     language = _read(AutoModelForCausalLM.from_pretrained, start.language, "model", config.text_config, keywords)
     model.language_model = language
@@ -159,11 +163,10 @@ def _tokenizer(name: str) -> Any:
     return _read(AutoTokenizer.from_pretrained, name, "tokenizer")
 
 
-def _from_scratch(recipe: Recipe) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
-    start: Scratch = recipe.model  # type: ignore[assignment] # chosen by its kind
+def _from_scratch(start: Scratch, compute: Compute) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
     config, processor = _scratch_config(start)
-    if recipe.compute.attn_implementation is not None:
-        config._attn_implementation = recipe.compute.attn_implementation  # noqa: SLF001 - transformers' own name
+    if compute.attn_implementation is not None:
+        config._attn_implementation = compute.attn_implementation  # noqa: SLF001 - transformers' own name
     model = BimbaForConditionalGeneration(config)
     # transformers fills every linear layer alike; a fresh compressor starts as the paper's does.
     model.compressor = build_compressor(config)
@@ -172,6 +175,3 @@ def _from_scratch(recipe: Recipe) -> tuple[BimbaForConditionalGeneration, BimbaP
         eos_token_id=ends, pad_token_id=processor.tokenizer.pad_token_id, do_sample=False
     )
     return model, processor
-
-
-_MAKERS = {"checkpoint": _from_checkpoint, "parts": _from_parts, "scratch": _from_scratch}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+
 from small_runs import make_videos
 
 VIDEO, IMAGE, TEXT, BROKEN = "video", "image", "text", "broken"
