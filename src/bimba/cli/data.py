@@ -203,11 +203,13 @@ def _print_report(report: "Report", *, quiet: bool) -> None:
         from rich.table import Table
 
         kinds = ", ".join(f"{in_count(count)} {kind}" for kind, count in sorted(report.num_by_kind.items()))
+        spreads = {"tokens": report.tokens, "learned": report.learned, "frames": report.frames}
+        rows = [(name, *_columns(spread)) for name, spread in spreads.items() if spread is not None]
         table = Table("", "least", "median", "most", "all", title=f"{in_count(report.num_samples)} samples: {kinds}")
-        for name, spread in (("tokens", report.tokens), ("learned", report.learned), ("frames", report.frames)):
-            if spread is not None:
-                table.add_row(name, *_columns(spread))
-        Console().print(table)
+        for row in rows:
+            table.add_row(*row)
+        if rows:  # of unreadable samples nothing is known
+            Console().print(table)
     for failure in report.failures:
         print(f"{failure.name}: {failure.reason}")
     if not quiet:

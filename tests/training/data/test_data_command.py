@@ -137,3 +137,12 @@ def test_a_sample_that_is_not_there_is_an_error(recipe: Path) -> None:
     done = bimba("show", recipe, "--index", 3)
     assert isinstance(done.exception, InputError)
     assert "there are 3 samples" in str(done.exception)
+
+
+def test_of_samples_that_cannot_be_read_no_table_is_drawn(tmp_path: Path) -> None:
+    asked = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "X."}]
+    (tmp_path / "d.json").write_text(json.dumps([{"id": "a", "video": "gone.mp4", "conversations": asked}]))
+    done = CliRunner().invoke(app, ["data", "check", "cpu", f"data.sources=[{{json_path: {tmp_path / 'd.json'}}}]"])
+    assert "gone.mp4 does not exist" in done.stdout
+    assert "least" not in done.stdout
+    assert done.stdout.endswith("1 of 1 samples cannot be read\n")
