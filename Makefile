@@ -35,8 +35,8 @@ check: lint types test check-rest
 check-rest: lint types layers unused docs extras wheel torchcodec
 
 lint: $(READY)
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	$(BIN)/ruff format --no-cache --check .
+	$(BIN)/ruff check --no-cache .
 
 types: $(READY)
 	$(BIN)/mypy

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from cache_runs import KINDS, NUM_CLIPS, Told, files_of, filled, losses, recipe_of
 from safetensors.torch import load_file
 
 from bimba.errors import InputError, TrainingError, VideoError
@@ -25,6 +24,7 @@ from bimba.training.loop.trainer import BimbaTrainer
 from bimba.training.model.start import start_model
 from bimba.training.recipe.settings import Recipe
 from bimba.training.run import train
+from cache_runs import KINDS, NUM_CLIPS, Told, files_of, filled, losses, recipe_of
 from mixed_samples import BROKEN, IMAGE, TEXT, VIDEO
 from small_runs import plain
 

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from cache_runs import KINDS, NUM_CLIPS, files_of, recipe_of
 from typer.testing import CliRunner, Result
 
 from bimba.cli import app
 from bimba.errors import InputError
 from bimba.training.features.caching import plan_features
 from bimba.training.recipe.reading import recipe_as_yaml
+from cache_runs import KINDS, NUM_CLIPS, files_of, recipe_of
 from mixed_samples import BROKEN, IMAGE, VIDEO
 
 

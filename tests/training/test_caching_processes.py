@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from cache_runs import KINDS, NUM_CLIPS, TRAIN, files_of, filled, losses, recipe_of
-from processes import Together, outcomes
 from safetensors.torch import load_file
 
 from bimba.training.features import filling
@@ -16,7 +14,9 @@ from bimba.training.model.start import start_model
 from bimba.training.recipe.settings import Recipe
 from bimba.training.run import train
 from bimba.video.source import Video
+from cache_runs import KINDS, NUM_CLIPS, TRAIN, files_of, filled, losses, recipe_of
 from mixed_samples import BROKEN
+from processes import Together, outcomes
 
 
 def fill_alone(recipe: Recipe) -> tuple[int, int]:

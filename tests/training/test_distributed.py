@@ -16,7 +16,6 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from processes import Together, outcomes
 from safetensors.torch import load_file
 
 from bimba.training.loop.counting import read_counts
@@ -25,6 +24,7 @@ from bimba.training.loop.watching import read_log
 from bimba.training.recipe.settings import Recipe
 from bimba.training.run import train
 from mixed_samples import BROKEN, IMAGE, TEXT, VIDEO, ids_of, kind_of, write_samples
+from processes import Together, outcomes
 from small_runs import small_recipe
 
 GLOBAL_BATCH = 4

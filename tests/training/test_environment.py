@@ -7,8 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from processes import Together, in_a_group, outcomes
-from small_runs import small_recipe
 from torch import distributed
 
 from bimba.errors import InputError
@@ -26,6 +24,8 @@ from bimba.training.recipe.reading import recipe_as_yaml
 from bimba.training.recipe.settings import Recipe
 from bimba.training.recipe.shipped import shipped_accelerate_configs
 from bimba.training.run import train
+from processes import Together, in_a_group, outcomes
+from small_runs import small_recipe
 
 SHARDINGS = [("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")]
 

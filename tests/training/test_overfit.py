@@ -6,12 +6,12 @@ from pathlib import Path
 
 import av
 import pytest
-from small_runs import small_recipe
 
 import bimba
 from bimba.training.loop.watching import LOG_NAME, read_log
 from bimba.training.run import train
 from bimba.video.source import Video
+from small_runs import small_recipe
 
 CAPTIONS = {
     "bigbuckbunny.mp4": ["a rabbit yawns", "green hills"],

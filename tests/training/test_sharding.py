@@ -11,7 +11,6 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from processes import in_a_group, outcomes
 from torch import Tensor, distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -21,6 +20,7 @@ from bimba.models.bimba.processing import BimbaProcessor
 from bimba.models.bimba.tiny import tiny_model
 from bimba.training.model.parts import prepare_parts
 from bimba.training.recipe.settings import PARTS, Lora, Part, Train
+from processes import in_a_group, outcomes
 
 BAR = 1e-5
 NUM_STEPS = 2

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import small_recipe
 from tokenizers import Tokenizer
 from transformers import (
     CLIPConfig,
@@ -25,6 +24,7 @@ from bimba.models.bimba.tiny import tiny_tokenizer
 from bimba.training.model.parts import decays, parameter_groups, part_of, prepare_parts
 from bimba.training.model.start import read_outline_of, start_model
 from bimba.training.recipe.settings import Lora, Part, Recipe, Train
+from small_runs import small_recipe
 
 VISION: dict[str, Any] = {
     "hidden_size": 48,
