@@ -144,6 +144,11 @@ def write_released_config(config: BimbaConfig) -> dict[str, Any]:
             f"the public layout holds SigLIP and Qwen2; this model is {vision.model_type} and {text.model_type}.",
             fix="keep the model in its own folder; from_pretrained reads it.",
         )
+    if kind not in (SELECTIVE_SCAN["type"], POOLING["type"]):
+        raise CheckpointError(
+            f"the public layout has no compressor of the type {kind}.",
+            fix="keep the model in its own folder; from_pretrained reads it.",
+        )
     settings = {name: getattr(text, name) for name in _TEXT_SETTINGS}
     rope = dict(text.rope_parameters)
     theta = rope.pop("rope_theta")

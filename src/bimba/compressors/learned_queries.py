@@ -21,10 +21,12 @@ class LearnedQueries(nn.Module):
     Args:
         grid: (T', H', W'), T' for the longest video. A shorter one takes the queries of its first frames.
         dim: D.
+        std: of their initial values.
     """
 
-    def __init__(self, grid: tuple[int, int, int], dim: int) -> None:
+    def __init__(self, grid: tuple[int, int, int], dim: int, *, std: float = START_STD) -> None:
         super().__init__()
+        self.std = std
         self.queries = nn.Parameter(torch.empty(*grid, dim))
         self.reset_parameters()
 
@@ -33,8 +35,8 @@ class LearnedQueries(nn.Module):
         self.initialise(normal=nn.init.normal_)
 
     def initialise(self, *, normal: Callable[..., object]) -> None:
-        """Small random values; `normal(tensor, std=...)` fills a tensor in place."""
-        normal(self.queries, std=START_STD)
+        """Random values, small by default; `normal(tensor, std=...)` fills a tensor in place."""
+        normal(self.queries, std=self.std)
 
     def forward(self, grid: tuple[int, int, int], batch: int) -> Tensor:
         """Queries for videos whose queries have this grid.

@@ -5,25 +5,16 @@ Shapes: B batch, T frames, H x W patches a frame, S = T H W video tokens, Q quer
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
-from bimba.compressors.learned_queries import LearnedQueries, QuerySource
+from bimba.compressors.joint_sequence import JointSequenceCompressor
+from bimba.compressors.learned_queries import QuerySource
 from bimba.compressors.mixer import BidirectionalMixer
+from bimba.compressors.norms import ExactRMSNorm
 from bimba.compressors.one_pass import fill_queries
 from bimba.compressors.public_names import from_public_state_dict, to_public_state_dict
-from bimba.ops import PoolMode, interleave, pool_video, pooled_shape, query_positions
-from bimba.ops.interleave import QueryPosition, token_positions
-
-FRAME_STRIDE_BETWEEN_LAYERS = 2
-
-
-class ExactRMSNorm(nn.RMSNorm):
-    """RMSNorm in the precision of its weight, whatever its input's: in training it may be the higher one."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., D] -> [..., D] in the dtype of the input."""
-        return super().forward(x.to(self.weight.dtype)).to(x.dtype)
+from bimba.ops import PoolMode
+from bimba.ops.interleave import QueryPosition
 
 
 class CompressorLayer(nn.Module):
@@ -70,7 +61,7 @@ class CompressorLayer(nn.Module):
         return queries + filled if self.residual else filled
 
 
-class SelectiveScanCompressor(nn.Module):
+class SelectiveScanCompressor(JointSequenceCompressor):
     """Compress a video's tokens into a few queries by a bidirectional selective scan (BIMBA, arXiv 2503.09590).
 
     Queries are pooled from the tokens, spread evenly among them, and the joint sequence goes through the layers; only
@@ -131,22 +122,20 @@ class SelectiveScanCompressor(nn.Module):
         scan_implementation: str = "auto",
         chunk_size: int | None = None,
     ) -> None:
-        super().__init__()
         if (queries == "learned") != (learned_grid is not None):
             raise ValueError(f"queries are {queries}, learned_grid is {learned_grid}: learned queries need their grid.")
         smallest = min(dim, num_layers, state_dim, conv_width, expand, 1 if chunk_size is None else chunk_size, *pool)
         if smallest < 1:
             raise ValueError("dim, num_layers, state_dim, conv_width, expand, chunk_size and pool must be at least 1.")
-        # An unknown placement or pool mode is refused here, not at the first video.
-        query_positions(1, 1, query_position)
-        pooled_shape(*pool, pool, pool_mode)
-        self.dim, self.pool, self.pool_mode = dim, pool, pool_mode
-        self.query_position, self.multi_scale = query_position, multi_scale
+        super().__init__(
+            dim,
+            pool=pool,
+            pool_mode=pool_mode,
+            query_position=query_position,
+            multi_scale=multi_scale,
+            learned_grid=learned_grid,
+        )
         self.question_conditioned = question_conditioned
-        self.learned_queries = None
-        if learned_grid is not None:
-            frames, height, width = learned_grid
-            self.learned_queries = LearnedQueries((frames, height, width), dim)
 
         def layer() -> CompressorLayer:
             mixer = BidirectionalMixer(
@@ -160,71 +149,6 @@ class SelectiveScanCompressor(nn.Module):
             return CompressorLayer(dim, mixer, norm=norm, norm_eps=norm_eps, residual=residual, chunk_size=chunk_size)
 
         self.layers = nn.ModuleList(layer() for _ in range(num_layers))
-
-    def output_grid(self, frames: int, height: int, width: int) -> tuple[int, int, int]:
-        """Grid (T', H', W') that a grid of frames x height x width tokens becomes."""
-        return pooled_shape(frames, height, width, self.pool, self.pool_mode)
-
-    def forward(self, tokens: Tensor, queries: Tensor | None = None, *, question: Tensor | None = None) -> Tensor:
-        """Compress.
-
-        Args:
-            tokens: [B, T, H, W, D].
-            queries: [B, ..., D], used instead of those pooled from the tokens; their shape is the result's.
-            question: [B, C, D], embedded words that stand in front of the sequence, so that the scan knows what is
-                asked (BIMBA, arXiv 2503.09590, "question-conditioned selection").
-
-        Returns:
-            [B, T // pt, ceil(H / ph), ceil(W / pw), D] (floor for average and max), or the shape of `queries`.
-
-        Raises:
-            ValueError: shapes do not fit, or pooling leaves nothing.
-        """
-        if tokens.ndim != 5 or tokens.shape[-1] != self.dim:
-            raise ValueError(f"video tokens are [B, T, H, W, {self.dim}]; these are {tuple(tokens.shape)}.")
-        if queries is None:
-            queries = self._own_queries(tokens)
-        elif queries.ndim < 3 or queries.shape[0] != tokens.shape[0] or queries.shape[-1] != self.dim:
-            raise ValueError(f"queries {tuple(queries.shape)} do not fit tokens {tuple(tokens.shape)}.")
-        if question is None:
-            question = tokens.new_empty(tokens.shape[0], 0, self.dim)
-        elif question.ndim != 3 or question.shape[0] != tokens.shape[0] or question.shape[-1] != self.dim:
-            raise ValueError(f"a question {tuple(question.shape)} does not fit tokens {tuple(tokens.shape)}.")
-        flat = queries.flatten(1, -2)
-        for layer in self.layers[:-1]:
-            question, tokens, flat = self._full_layer(layer, question, tokens, flat)
-        positions = self._positions(question, tokens, flat)
-        # The words are tokens like any other; that they come first shifts the queries.
-        sequence = torch.cat([question.to(tokens), tokens.flatten(1, 3)], dim=1)
-        filled: Tensor = self.layers[-1](sequence, flat, positions)
-        return filled.reshape(queries.shape)
-
-    def _own_queries(self, tokens: Tensor) -> Tensor:
-        if self.learned_queries is None:
-            return pool_video(tokens, self.pool, self.pool_mode)
-        batch, frames, height, width, _ = tokens.shape
-        learned: Tensor = self.learned_queries(self.output_grid(frames, height, width), batch)
-        return learned.to(tokens.dtype)
-
-    def _positions(self, question: Tensor, tokens: Tensor, queries: Tensor) -> Tensor:
-        """Places of the queries in the joint sequence, behind the question."""
-        num_tokens = tokens[0, ..., 0].numel()
-        return query_positions(num_tokens, queries.shape[1], self.query_position) + question.shape[1]
-
-    def _full_layer(
-        self, layer: nn.Module, question: Tensor, tokens: Tensor, queries: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """A layer that is not the last: its tokens go on too, at half the frame rate if multi_scale."""
-        grid_shape, num_words = tokens.shape, question.shape[1]
-        positions = self._positions(question, tokens, queries)
-        joint = torch.cat([question.to(tokens), tokens.flatten(1, 3)], dim=1)
-        sequence = layer(interleave(joint, queries, positions))
-        rest = sequence.index_select(1, token_positions(joint.shape[1], positions).to(sequence.device))
-        question, tokens = rest[:, :num_words], rest[:, num_words:].reshape(grid_shape)
-        queries = sequence.index_select(1, positions.to(sequence.device))
-        if self.multi_scale:
-            tokens = tokens[:, ::FRAME_STRIDE_BETWEEN_LAYERS]
-        return question, tokens, queries
 
     def load_public_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Load weights under the key names of the public compressor (`layers.0.mixer.x_proj_b.weight`, ...).

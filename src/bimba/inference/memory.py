@@ -18,6 +18,9 @@ _FLOAT32_BYTES = 4
 # Q x E entries that it keeps (a sum of steps; the output itself comes on top): measured on a CPU at the released width,
 # from 1 to 24 frames, in float32 and bfloat16. The chunks counted are those of a GPU; on a CPU they are smaller.
 _CHUNK_BYTES, _KEPT_BYTES = 24, 4
+# Attention holds, for each of the L x D entries of the joint sequence, so many tensors in the model's dtype, so many
+# more in layers before the last, where all rows ask, and so many bytes of float32: measured on a CPU at D = 512.
+_READ_TENSORS, _ASKING_TENSORS, _ROTATION_BYTES = {"self_attention": 4, "perceiver": 3}, 2, 9
 # A transformer's layer holds about so many tensors of its width, and of its inner width, at a time.
 _WIDE_TENSORS, _INNER_TENSORS = 6, 3
 
@@ -81,9 +84,14 @@ def _compress(config: BimbaConfig, num_frames: int, itemsize: int) -> int:
     side, width = config.patches_per_side, config.text_config.hidden_size
     num_patches = num_frames * side**2
     tokens = num_patches * width * itemsize
-    if config.compressor["type"] == "pooling":
+    kind = config.compressor["type"]
+    if kind in ("pooling", "none"):
         return int(2 * tokens)
     num_queries = prod(pooled_shape(num_frames, side, side, config.pool, config.pool_mode))
+    if kind in _READ_TENSORS:
+        asking = _ASKING_TENSORS if kind == "self_attention" and config.compressor["num_layers"] > 1 else 0
+        bytes_each = (_READ_TENSORS[kind] + asking) * itemsize + _ROTATION_BYTES
+        return int(tokens + (num_patches + num_queries) * width * bytes_each)
     inner = config.compressor["expand"] * width
     chunk = min(ENTRIES_A_CHUNK, (num_patches + num_queries) * inner)
     kept = num_queries * (inner * (itemsize + _KEPT_BYTES) + 2 * width * itemsize)

@@ -5,9 +5,11 @@ from typing import Any, Literal, get_args
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
+from bimba.compressors.attention import checked_heads
 from bimba.compressors.learned_queries import QuerySource
+from bimba.models.bimba.towers import patches_per_side
 from bimba.ops.interleave import QueryPosition
-from bimba.ops.pool import PoolMode
+from bimba.ops.pool import PoolMode, pooled_shape
 
 NewlinePosition = Literal["grid", "frame", "one_token", "no_token"]
 """Where the learned separator goes: after each row, after each frame, once at the end, nowhere."""
@@ -56,9 +58,34 @@ SELECTIVE_SCAN: dict[str, Any] = {
 }
 """The released compressor; any of these may be overridden in `BimbaConfig.compressor`."""
 
-
 POOLING: dict[str, Any] = {"type": "pooling"}
-"""No compressor: the base model, whose video tokens are pooled and nothing else."""
+"""The base model, whose video tokens are pooled and nothing else."""
+
+SELF_ATTENTION: dict[str, Any] = {
+    "type": "self_attention",
+    "num_layers": 1,
+    "num_heads": None,
+    "norm_eps": 1e-6,
+    "multi_scale": True,
+}
+"""Full self-attention where BIMBA scans; `num_heads` None for heads of width 64."""
+
+PERCEIVER: dict[str, Any] = {
+    "type": "perceiver",
+    "num_layers": 6,
+    "num_heads": None,
+    "norm_eps": 1e-5,
+    "learned_grid": None,
+}
+"""Flamingo's resampler; `learned_grid` None for what pooling would leave of the sides of a frame."""
+
+NONE: dict[str, Any] = {"type": "none"}
+"""No compression: every token goes to the language model; wants pooling factors of 1."""
+
+COMPRESSORS: dict[str, dict[str, Any]] = {
+    settings["type"]: settings for settings in (SELECTIVE_SCAN, POOLING, SELF_ATTENTION, PERCEIVER, NONE)
+}
+"""Every type of compressor with its settings and their defaults."""
 
 
 def complete_compressor(settings: dict[str, Any] | None) -> dict[str, Any]:
@@ -69,9 +96,9 @@ def complete_compressor(settings: dict[str, Any] | None) -> dict[str, Any]:
     """
     settings = dict(SELECTIVE_SCAN if settings is None else settings)
     kind = settings.get("type", "selective_scan")
-    defaults = {"selective_scan": SELECTIVE_SCAN, "pooling": POOLING}.get(kind)
+    defaults = COMPRESSORS.get(kind)
     if defaults is None:
-        raise ValueError(f"compressor type {kind!r} is none of selective_scan, pooling.")
+        raise ValueError(f"compressor type {kind!r} is none of {', '.join(COMPRESSORS)}.")
     unknown = settings.keys() - defaults.keys()
     if unknown:
         raise ValueError(f"unknown compressor settings {sorted(unknown)}; known are {', '.join(defaults)}.")
@@ -86,9 +113,11 @@ class BimbaConfig(PreTrainedConfig):
     """Composite configuration of `BimbaForConditionalGeneration`; the defaults are the released model's.
 
     Args:
-        vision_config: SigLIP or CLIP vision config (or its dictionary with `model_type`).
+        vision_config: SigLIP, CLIP or ConvNeXt vision config (or its dictionary with `model_type`).
         text_config: config of any causal language model of transformers.
-        compressor: settings of the compressor; `type` is "selective_scan" (BIMBA) or "pooling" (the base model).
+        compressor: settings of the compressor; `type` is "selective_scan" (BIMBA), "pooling" (the base model),
+            "self_attention", "perceiver" or "none" (all tokens; it wants `spatial_pooling` and `temporal_pooling` 1).
+            The others are completed from `COMPRESSORS`.
         spatial_pooling: p, queries are pooled from p x p patches.
         temporal_pooling: k, queries are pooled from k frames; frames that do not fill a group get no query.
         pool_mode: "bilinear", "average" or "max".
@@ -128,12 +157,12 @@ class BimbaConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         self.vision_config = _sub_config(self.vision_config, SO400M)
         self.text_config = _sub_config(self.text_config, QWEN2_7B)
-        self.compressor = complete_compressor(self.compressor)
         if self.vision_feature_select_strategy is None:
             is_clip = self.vision_config.model_type == "clip_vision_model"
             self.vision_feature_select_strategy = "default" if is_clip else "full"
         self.tie_word_embeddings = bool(self.text_config.to_dict().get("tie_word_embeddings", False))
         self._check()
+        self.replace_compressor(self.compressor)
         super().__post_init__(**kwargs)  # type: ignore[no-untyped-call] # untyped there
 
     def _check(self) -> None:
@@ -141,6 +170,33 @@ class BimbaConfig(PreTrainedConfig):
         for name in ("spatial_pooling", "temporal_pooling", "projector_depth"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+
+    def replace_compressor(self, settings: dict[str, Any] | None) -> None:
+        """Take other settings of the compressor, complete and checked against those of the model.
+
+        Raises:
+            ValueError: they are unknown, or do not fit the model.
+        """
+        compressor = complete_compressor(settings)
+        kind = compressor["type"]
+        if kind == "none" and self.pool != (1, 1, 1):
+            raise ValueError(
+                f"compressor type 'none' keeps every token, but spatial_pooling is {self.spatial_pooling} and "
+                f"temporal_pooling is {self.temporal_pooling}; both must be 1."
+            )
+        if "num_heads" in compressor:
+            checked_heads(int(self.text_config.hidden_size), compressor["num_heads"])
+        if kind == "perceiver":
+            side = self.patches_per_side
+            grid = list(pooled_shape(self.temporal_pooling, side, side, self.pool, self.pool_mode)[1:])
+            if compressor["learned_grid"] is None:
+                compressor["learned_grid"] = grid
+            if list(compressor["learned_grid"]) != grid:
+                raise ValueError(
+                    f"learned_grid is {compressor['learned_grid']}, but {side} x {side} patches pooled by "
+                    f"{self.spatial_pooling} ({self.pool_mode}) are {grid}."
+                )
+        self.compressor = compressor
 
     @property
     def pool(self) -> tuple[int, int, int]:
@@ -155,7 +211,7 @@ class BimbaConfig(PreTrainedConfig):
     @property
     def patches_per_side(self) -> int:
         """H = W, patches along a side of a frame."""
-        return int(self.vision_config.image_size) // int(self.vision_config.patch_size)
+        return patches_per_side(self.vision_config)
 
 
 def _sub_config(config: dict[str, Any] | PreTrainedConfig | None, default: dict[str, Any]) -> PreTrainedConfig:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bimba.models.bimba.configuration import BimbaConfig
+from bimba.models.bimba.towers import as_patches
 
 FRAMES_PER_STEP = 16
 """Frames that go through the vision tower at once when no gradient is asked of it: bounds its memory."""
@@ -56,7 +57,7 @@ class VideoEncoding(nn.Module):
         if self.vision_tower.device.type != "meta":  # offloaded weights have no place yet; hooks bring them
             pixels = pixels.to(self.vision_tower.device)
         hidden_states = self.vision_tower(pixels, output_hidden_states=True).hidden_states
-        chosen: Tensor = hidden_states[self.config.vision_feature_layer]
+        chosen = as_patches(hidden_states[self.config.vision_feature_layer])
         return chosen[:, 1:] if self.config.vision_feature_select_strategy == "default" else chosen
 
     def project(self, features: Tensor) -> Tensor:

@@ -25,7 +25,13 @@ from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from bimba.compressors import PoolingCompressor, SelectiveScanCompressor
+from bimba.compressors import (
+    NoCompressor,
+    PerceiverResampler,
+    PoolingCompressor,
+    SelectiveScanCompressor,
+    SelfAttentionCompressor,
+)
 from bimba.compressors.learned_queries import LearnedQueries
 from bimba.compressors.mixer import ScanDirection, ZeroLinear
 from bimba.models.bimba.adapters import OpensAdapters
@@ -34,6 +40,7 @@ from bimba.models.bimba.decoding import OnlyTokenizerIds
 from bimba.models.bimba.encoding import VideoEncoding
 from bimba.models.bimba.separators import Separators
 from bimba.models.bimba.splice import splice_videos
+from bimba.models.bimba.towers import tower_width
 
 
 class BimbaProjector(nn.Module):
@@ -41,7 +48,7 @@ class BimbaProjector(nn.Module):
 
     def __init__(self, config: BimbaConfig) -> None:
         super().__init__()
-        widths = [config.vision_config.hidden_size] + [config.text_config.hidden_size] * config.projector_depth
+        widths = [tower_width(config.vision_config)] + [config.text_config.hidden_size] * config.projector_depth
         self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths))
         self.activation = ACT2FN[config.projector_hidden_act]
 
@@ -52,14 +59,27 @@ class BimbaProjector(nn.Module):
         return features
 
 
-def build_compressor(config: BimbaConfig) -> PoolingCompressor | SelectiveScanCompressor:
-    """The compressor that the config asks for."""
+Compressor = SelectiveScanCompressor | PoolingCompressor | SelfAttentionCompressor | PerceiverResampler | NoCompressor
+
+
+def build_compressor(config: BimbaConfig) -> Compressor:
+    """The compressor that the config asks for.
+
+    Raises:
+        ValueError: its settings do not hold together.
+    """
     settings = dict(config.compressor)
-    if settings.pop("type") == "pooling":
+    kind = settings.pop("type")
+    if kind == "none":
+        return NoCompressor(pool=config.pool)
+    if kind == "pooling":
         return PoolingCompressor(pool=config.pool, pool_mode=config.pool_mode)
-    return SelectiveScanCompressor(
-        config.text_config.hidden_size, pool=config.pool, pool_mode=config.pool_mode, **settings
-    )
+    learned: dict[str, type[SelectiveScanCompressor | SelfAttentionCompressor | PerceiverResampler]] = {
+        "selective_scan": SelectiveScanCompressor,
+        "self_attention": SelfAttentionCompressor,
+        "perceiver": PerceiverResampler,
+    }
+    return learned[kind](config.text_config.hidden_size, pool=config.pool, pool_mode=config.pool_mode, **settings)
 
 
 class BimbaPreTrainedModel(PreTrainedModel):
@@ -71,7 +91,7 @@ class BimbaPreTrainedModel(PreTrainedModel):
     main_input_name = "input_ids"
     input_modalities = ["video", "text"]  # noqa: RUF012 - transformers' convention, as below
     supports_gradient_checkpointing = True
-    _no_split_modules = ["CompressorLayer"]  # noqa: RUF012
+    _no_split_modules = ["CompressorLayer", "SelfAttentionLayer", "PerceiverLayer"]  # noqa: RUF012
     _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
     # Decay rates are exponents: bfloat16 would move them by percents.
     _keep_in_fp32_modules_strict = ["A_log"]  # noqa: RUF012
@@ -203,7 +223,8 @@ class BimbaForConditionalGeneration(  # type: ignore[misc] # config
 
         Args:
             input_ids: [B, L], one placeholder for each video token.
-            attention_mask: [B, L], 0 for padding.
+            attention_mask: [B, L], 0 for padding; or bool [B, 1, L, L], which tokens (columns) each token (row) sees,
+                for language models of attention alone.
             pixel_values_videos: frames of all videos, one after the other [F, 3, height, width].
             num_video_frames: frames of each video [num_videos]; one video if not given.
             video_features: tokens [V, D] of each video, instead of its pixels (see `get_video_features`).
@@ -241,6 +262,8 @@ class BimbaForConditionalGeneration(  # type: ignore[misc] # config
         accepted = inspect.signature(self.language_model.forward).parameters
         if position_ids is None and past_key_values is None and attention_mask is not None and attention_mask.ndim == 2:
             position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+        if attention_mask is not None and attention_mask.ndim == 4:
+            attention_mask = self._additive(attention_mask, inputs_embeds)
         if position_ids is not None and "position_ids" in accepted:
             kwargs["position_ids"] = position_ids
         output: CausalLMOutputWithPast = self.language_model(
@@ -253,6 +276,17 @@ class BimbaForConditionalGeneration(  # type: ignore[misc] # config
             **kwargs,
         )
         return output
+
+    def _additive(self, mask: Tensor, embeds: Tensor) -> Tensor:
+        """What attention layers add to their scores for a mask [B, 1, L, L].
+
+        Raises:
+            ValueError: the language model has no attention, or one that takes no such mask.
+        """
+        implementation = self.language_model.config._attn_implementation  # noqa: SLF001 - transformers' own name
+        if not self.language_model._supports_sdpa or implementation not in ("sdpa", "eager"):  # noqa: SLF001 - as above
+            raise ValueError(f"a mask of pairs of tokens needs attention by sdpa or eager, not {implementation}.")
+        return torch.zeros_like(mask, dtype=embeds.dtype).masked_fill(~mask, torch.finfo(embeds.dtype).min)
 
     @torch.no_grad()
     def generate(  # type: ignore[override] # prompts come as input_ids, as transformers itself calls them

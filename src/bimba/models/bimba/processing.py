@@ -132,9 +132,17 @@ class BimbaProcessor(ProcessorMixin):
                 fix=f"take at least {self.temporal_pooling} frames (--frames), or load the model with a smaller one "
                 "(--temporal-pooling 1, config_overrides={'temporal_pooling': 1}).",
             )
-        side, pool = self.patches_per_side, (self.temporal_pooling, self.spatial_pooling, self.spatial_pooling)
-        grid = pooled_shape(num_frames, side, side, pool, self.pool_mode)
-        return num_video_tokens(grid, self.newline_position)
+        return num_video_tokens(self.grid(num_frames), self.newline_position)
+
+    @property
+    def pool(self) -> tuple[int, int, int]:
+        """Pooling factors (pt, ph, pw) of the queries."""
+        return self.temporal_pooling, self.spatial_pooling, self.spatial_pooling
+
+    def grid(self, num_frames: int, pool: tuple[int, int, int] | None = None) -> tuple[int, int, int]:
+        """Queries (T', H', W') of a video of so many frames; of other pooling factors if they are given."""
+        side = self.patches_per_side
+        return pooled_shape(num_frames, side, side, self.pool if pool is None else pool, self.pool_mode)
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
         """Conversation -> prompt text with one placeholder a video: ChatML as released, or the tokenizer's template.

@@ -5,6 +5,7 @@ from pathlib import Path
 from bimba.errors import InputError
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
+from bimba.models.bimba.towers import tower_width
 from bimba.training.data.dataset import TrainingDataset, open_dataset
 from bimba.training.data.samples import prepare_sources, read_samples
 from bimba.training.features.feature_cache import FeatureCache, MadeBy
@@ -48,7 +49,7 @@ def made_by(model: BimbaForConditionalGeneration, processor: BimbaProcessor, rec
         image_size=processor.image_size,
         image_mean=tuple(processor.image_mean),
         image_std=tuple(processor.image_std),
-        feature_shape=(config.patches_per_side**2, int(config.vision_config.hidden_size)),
+        feature_shape=(config.patches_per_side**2, tower_width(config.vision_config)),
     )
 
 

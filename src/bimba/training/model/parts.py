@@ -14,14 +14,20 @@ from torch import nn
 
 from bimba.errors import InputError
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
+from bimba.models.bimba.towers import tower_depth
 from bimba.training.recipe.settings import PARTS, Schedule, Train
 
 logger = logging.getLogger(__name__)
 
 ADAPTER_NAME = "default"
+MUON = "muon"
+"""Name of the optimizer that takes matrices by themselves."""
 _LORA = re.compile(rf"\.lora_[AB]\.{ADAPTER_NAME}\.")
-_VISION_LAYER = re.compile(r"\.layers\.(\d+)\.")
-_AFTER_THE_FEATURES = ("post_layernorm", ".head.")
+_VISION_LAYER = re.compile(r"\.(?:layers|stages)\.(\d+)\.")
+_LEAST_SIDE = 8
+"""Matrices with a shorter side are rows of numbers by nature, not maps."""
+_NO_MAPS = ("embed_tokens", "lm_head", "A_log", "separators", "queries")
+_AFTER_THE_FEATURES = ("post_layernorm", ".head.", "vision_tower.layernorm")
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,7 @@ def _is_used(model: BimbaForConditionalGeneration, name: str) -> bool:
         return False
     layer = _VISION_LAYER.search(name)
     chosen = model.config.vision_feature_layer
-    num_layers = int(model.config.vision_config.num_hidden_layers)
+    num_layers = tower_depth(model.config.vision_config)
     last = chosen if chosen >= 0 else num_layers + 1 + chosen
     return layer is None or int(layer[1]) < last
 
@@ -141,18 +147,30 @@ def decays(name: str, parameter: torch.Tensor) -> bool:
 def parameter_groups(
     parameters: Iterable[tuple[str, nn.Parameter]], train: Train, schedule: Schedule
 ) -> list[dict[str, Any]]:
-    """Groups for an optimizer: one for each part, with and without weight decay, each with its learning rate."""
-    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    """Groups for an optimizer: one for each part, with and without weight decay, each with its learning rate.
+
+    For Muon the matrices that it takes are groups of their own, and `is_matrix` tells.
+    """
+    uses_muon = schedule.optimizer == MUON
+    groups: dict[tuple[str, bool, bool], list[nn.Parameter]] = {}
     for name, parameter in _learning(parameters):
-        groups.setdefault((part_of(name), decays(name, parameter)), []).append(parameter)
+        is_matrix = uses_muon and takes_muon(name, parameter)
+        groups.setdefault((part_of(name), decays(name, parameter), is_matrix), []).append(parameter)
     return [
         {
             "params": group,
             "lr": train.part(part).learning_rate or schedule.learning_rate,
             "weight_decay": schedule.weight_decay if is_decayed else 0.0,
+            **({"is_matrix": is_matrix} if uses_muon else {}),
         }
-        for (part, is_decayed), group in groups.items()
+        for (part, is_decayed, is_matrix), group in groups.items()
     ]
+
+
+def takes_muon(name: str, parameter: nn.Parameter) -> bool:
+    """Whether a parameter is a matrix that maps vectors to vectors: not a table of embeddings, not decay rates."""
+    is_map = parameter.ndim == 2 and min(parameter.shape) >= _LEAST_SIDE
+    return is_map and not any(piece in name for piece in _NO_MAPS)
 
 
 def _learning(parameters: Iterable[tuple[str, nn.Parameter]]) -> Iterator[tuple[str, nn.Parameter]]:
