@@ -16,7 +16,8 @@ from bimba.text.labels import expand_placeholders
 from bimba.text.prompts import Message
 from bimba.training.model.parts import prepare_parts
 from bimba.training.model.start import start_model
-from bimba.training.recipe.settings import Checkpoint, Compute, Data, Lora, Part, Recipe, Source, Train
+from bimba.training.recipe.data_settings import Data, Source
+from bimba.training.recipe.settings import Checkpoint, Compute, Lora, Part, Recipe, Train
 
 PREFIX = "base_model.model."
 LOSS_BAR, GRADIENT_BAR = 1e-5, 1e-4

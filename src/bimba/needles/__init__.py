@@ -1,20 +1,23 @@
 """Procedural videos with questions whose answers are known: settings and a seed go in, videos and their JSON come out.
 
-A moving background runs for any length of time; now and then a picture, a coloured shape, a digit or a caption (a
+A haystack runs for any length of time; now and then a picture, a coloured shape, a digit, a letter or a caption (a
 needle) is put into it for a moment. Since the generator decides what is shown and when, every question has one right
 answer and exact times. The flow, one module a step:
 
-settings -> seeds -> contents (what is shown) -> schedule (when) -> backgrounds, drawing (how it looks)
--> plan (one video, frame by frame) -> questions -> writer (frames to a file) -> folder, generate (a run and its JSON)
+settings -> seeds -> contents, openmoji (what is shown) -> schedule (when) -> haystacks, drawing (how it looks)
+-> plan (one video, frame by frame) -> questions -> stream (videos that are never stored)
+or writer (frames to a file) -> folder, generate (a run and its JSON)
 """
 
 from bimba.needles.generate import NeedleRun, Progress, make_needles
 from bimba.needles.plan import VideoPlan, plan_video, render_frame, render_frames
 from bimba.needles.records import Evidence, Manifest, Needle, Question, VideoRecord, read_needles
 from bimba.needles.settings import NeedleKind, NeedleSettings, exact_fps
+from bimba.needles.stream import KINDS_WITHOUT_TIMES, NeedleStream, StreamedVideo
 from bimba.needles.writer import Encoding, choose_encoding, write_video
 
 __all__ = [
+    "KINDS_WITHOUT_TIMES",
     "Encoding",
     "Evidence",
     "Manifest",
@@ -22,8 +25,10 @@ __all__ = [
     "NeedleKind",
     "NeedleRun",
     "NeedleSettings",
+    "NeedleStream",
     "Progress",
     "Question",
+    "StreamedVideo",
     "VideoPlan",
     "VideoRecord",
     "choose_encoding",

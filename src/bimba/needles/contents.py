@@ -3,12 +3,14 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from bimba.errors import InputError
-from bimba.needles.settings import NeedleKind
+from bimba.needles.openmoji import check_installed, concepts
+from bimba.needles.settings import NeedleKind, NeedleSettings
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (222, 36, 36),
@@ -24,6 +26,8 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 
 SHAPES = ("circle", "square", "triangle", "star", "diamond", "hexagon", "heart", "cross", "arrow", "crescent")
 DIGITS = tuple("0123456789")
+LETTERS = tuple("ABCDEFGHJKLMNPQRSTUVWXYZ")
+"""Without I and O, which look like digits."""
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -44,24 +48,29 @@ CAPTION_SECOND_WORDS = _words(
     """
 )
 
-THINGS = _words(
-    """
-    apple bicycle book bridge camera candle chair clock cloud drum elephant feather guitar hammer helmet
-    horse ladder lamp leaf moon mountain owl piano rabbit ship shoe spoon train tree umbrella
-    """
-)
-"""Names for wrong answers where the user's pictures are too few."""
+CAPTIONS = tuple(f"{first} {second}" for first in CAPTION_FIRST_WORDS for second in CAPTION_SECOND_WORDS)
+
+GLYPHS: dict[str, tuple[str, ...]] = {"digit": DIGITS, "letter": LETTERS}
+"""Kinds of needles that are a single sign in a colour."""
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture file of the user: its name as questions say it, and the hash that tells whether it was changed."""
+    """Something to show by its name: a file of the user's, or an OpenMoji picture.
+
+    Attributes:
+        name: as questions say it.
+        path: of the file, or None.
+        sha256: of the file, which tells whether it was changed; of an OpenMoji picture empty.
+        hexcode: of the OpenMoji picture, or None.
+    """
 
     name: str
-    path: Path
-    sha256: str
+    path: Path | None = None
+    sha256: str = ""
+    hexcode: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,54 +108,75 @@ def read_pictures(folder: Path) -> tuple[Picture, ...]:
     return tuple(pictures[key] for key in sorted(pictures))
 
 
+@cache
+def openmoji_pictures() -> tuple[Picture, ...]:
+    """Return the OpenMoji pictures with plain names, in order of name."""
+    return tuple(sorted((Picture(c.name, hexcode=c.hexcode) for c in concepts()), key=lambda picture: picture.name))
+
+
+def pictures_of(settings: NeedleSettings) -> tuple[Picture, ...]:
+    """Return the pictures that needles may be: those of the user's folder, else OpenMoji's, none if none may be.
+
+    Raises:
+        InputError: the folder holds none, or OpenMoji is asked for and not installed.
+    """
+    if "picture" not in settings.kinds:
+        return ()
+    if settings.pictures is not None:
+        return read_pictures(settings.pictures)
+    check_installed()
+    return openmoji_pictures()
+
+
 def describe_shape(shape: str, colour: str) -> str:
-    """Return how a shape is named: "a red star", "an orange star"."""
-    return f"{'an' if colour[0] in 'aeiou' else 'a'} {colour} {shape}"
+    """Return how a shape is named: "red star"."""
+    return f"{colour} {shape}"
 
 
-def describe_digit(digit: str) -> str:
-    """Return how a digit is named."""
-    return f"the digit {digit}"
+def describe_glyph(kind: NeedleKind, glyph: str) -> str:
+    """Return how a digit or letter is named: "digit 7", "letter K"."""
+    return f"{kind} {glyph}"
 
 
 def describe_caption(text: str) -> str:
     """Return how a caption is named."""
-    return f'the caption "{text}"'
-
-
-def describe_picture(name: str) -> str:
-    """Return how a picture of the user is named."""
-    return f'the picture "{name}"'
+    return f"caption {text}"
 
 
 def descriptions_of(kind: NeedleKind, pictures: Sequence[Picture]) -> list[str]:
-    """Return every description that a needle of this kind could have, and for pictures some that none has."""
+    """Return every description that a needle of this kind could have; for a few pictures some that none has."""
     if kind == "shape":
         return [describe_shape(shape, colour) for shape in SHAPES for colour in COLOURS]
-    if kind == "digit":
-        return [describe_digit(digit) for digit in DIGITS]
+    if kind in GLYPHS:
+        return [describe_glyph(kind, glyph) for glyph in GLYPHS[kind]]
     if kind == "caption":
-        return [describe_caption(f"{a} {b}") for a in CAPTION_FIRST_WORDS for b in CAPTION_SECOND_WORDS]
+        return [describe_caption(text) for text in CAPTIONS]
     known = {picture.name.casefold() for picture in pictures}
-    names = [picture.name for picture in pictures] + [thing for thing in THINGS if thing not in known]
-    return [describe_picture(name) for name in names]
+    return [picture.name for picture in pictures] + [c.name for c in concepts() if c.name not in known]
 
 
 def choose_contents(
-    rng: np.random.Generator, *, num_needles: int, kinds: Sequence[NeedleKind], pictures: Sequence[Picture]
+    rng: np.random.Generator,
+    *,
+    num_needles: int,
+    kinds: Sequence[NeedleKind],
+    pictures: Sequence[Picture],
+    num_repeats: int = 1,
 ) -> list[Content]:
     """Return what the needles of a video show, in order of time.
 
-    Each needle's kind is uniform over `kinds`. Within a kind nothing is shown twice before everything was shown once.
+    Each needle's kind is uniform over `kinds`. Within a kind nothing is shown twice before everything was shown once,
+    but for one thing that is shown `num_repeats` times.
     """
     left: dict[NeedleKind, list[Content]] = {}
     chosen = []
-    for _ in range(num_needles):
+    for _ in range(num_needles - num_repeats + 1):
         kind = kinds[int(rng.integers(len(kinds)))]
         if not left.get(kind):
             left[kind] = _pool(rng, kind, pictures)
         chosen.append(left[kind].pop())
-    return chosen
+    chosen += chosen[:1] * (num_repeats - 1)
+    return [chosen[int(place)] for place in rng.permutation(len(chosen))]
 
 
 def _pool(rng: np.random.Generator, kind: NeedleKind, pictures: Sequence[Picture]) -> list[Content]:
@@ -156,12 +186,18 @@ def _pool(rng: np.random.Generator, kind: NeedleKind, pictures: Sequence[Picture
     if kind == "shape":
         pairs = [(shape, colour) for shape in SHAPES for colour in colours]
         contents = [Content(kind, describe_shape(s, c), {"shape": s, "colour": c}) for s, c in pairs]
-    elif kind == "digit":
-        drawn = [(digit, colours[int(rng.integers(len(colours)))]) for digit in DIGITS]
-        contents = [Content(kind, describe_digit(d), {"digit": d, "colour": c}) for d, c in drawn]
+    elif kind in GLYPHS:
+        drawn = [(glyph, colours[int(rng.integers(len(colours)))]) for glyph in GLYPHS[kind]]
+        contents = [Content(kind, describe_glyph(kind, g), {kind: g, "colour": c}) for g, c in drawn]
     elif kind == "caption":
-        texts = [f"{a} {b}" for a in CAPTION_FIRST_WORDS for b in CAPTION_SECOND_WORDS]
-        contents = [Content(kind, describe_caption(text), {"text": text}) for text in texts]
+        contents = [Content(kind, describe_caption(text), {"text": text}) for text in CAPTIONS]
     else:
-        contents = [Content(kind, describe_picture(p.name), {"name": p.name, "file": p.path.name}, p) for p in pictures]
+        contents = [Content(kind, p.name, picture_attributes(p), p) for p in pictures]
     return [contents[int(place)] for place in rng.permutation(len(contents))]
+
+
+def picture_attributes(picture: Picture) -> dict[str, str]:
+    """Return what a needle's record says of a picture: its name, and where it comes from."""
+    if picture.hexcode is not None:
+        return {"name": picture.name, "openmoji": picture.hexcode}
+    return {"name": picture.name, "file": "" if picture.path is None else picture.path.name}

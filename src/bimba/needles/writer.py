@@ -19,7 +19,7 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from bimba.errors import InputError, VideoError
-from bimba.needles.backgrounds import FrameArray
+from bimba.needles.haystacks import FrameArray
 from bimba.needles.settings import CONTAINERS, Container, NeedleSettings
 
 FORMAT_NAMES: dict[Container, str] = {"mp4": "mp4", "mkv": "matroska", "webm": "webm"}

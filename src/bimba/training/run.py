@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bimba.checkpoints.loading import LoadOptions, load_model
+from bimba.errors import InputError
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.training.data.collator import Collator
@@ -34,6 +35,7 @@ from bimba.training.loop.watching import LOG_NAME, LogFile, Silent, Watcher, rea
 from bimba.training.model.distillation import Teacher
 from bimba.training.model.parts import Trained, prepare_parts
 from bimba.training.model.start import start_model
+from bimba.training.model.words import NOTHING, WordLoss
 from bimba.training.recipe.settings import Recipe
 from bimba.training.result.finish import finish
 from bimba.training.result.provenance import provenance
@@ -105,6 +107,7 @@ def train(recipe: Recipe, watcher: Watcher | None = None) -> Outcome:
             counter=Counter(len(store), recipe.data.max_failed),
             provenance=provenance(),
             teacher=teacher,
+            word_loss=_word_loss(recipe, model, processor),
         )
         trainer = BimbaTrainer(model, arguments, task, [LogFile(recipe.output, watcher)])
         check_sharding(trainer.accelerator, recipe.schedule.batch_size)
@@ -168,6 +171,23 @@ def _teacher(recipe: Recipe, student: BimbaProcessor, device: Any) -> Teacher | 
     dtype = "bfloat16" if recipe.compute.precision == "bf16" else "float32"
     model, processor = load_model(settings.teacher, settings.base, LoadOptions(device=device, dtype=dtype))
     return Teacher(model, processor, student, settings)
+
+
+def _word_loss(recipe: Recipe, model: BimbaForConditionalGeneration, processor: BimbaProcessor) -> WordLoss | None:
+    """The loss of the video's tokens.
+
+    Raises:
+        InputError: the tokenizer has no token for the word of bare places.
+    """
+    settings = recipe.objective.words
+    if settings is None:
+        return None
+    ids = processor.question_ids(NOTHING)
+    if len(ids) != 1:
+        raise InputError(
+            f"objective.words needs a tokenizer with a token for {NOTHING!r}.", fix="set model.tokenizer to needles."
+        )
+    return WordLoss(model, settings, ids[0])
 
 
 def _in_words(trained: Trained) -> str:

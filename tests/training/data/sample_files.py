@@ -7,7 +7,7 @@ from typing import Any
 
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.training.data import Description, Example, Failure, TrainingDataset, read_samples
-from bimba.training.recipe.settings import Frames, Source
+from bimba.training.recipe.data_settings import Frames, Source
 
 FRAMES = Frames(count=4)
 

@@ -21,7 +21,7 @@ from bimba.models.bimba.processing import BimbaProcessor
 from bimba.models.bimba.tiny import tiny_tokenizer
 from bimba.text.labels import IGNORE
 from bimba.training.data import Collator, TrainingDataset, read_samples
-from bimba.training.recipe.settings import Frames, Source
+from bimba.training.recipe.data_settings import Frames, Source
 
 SHARED_STEP = Path(__file__).resolve().parents[4] / "shared/golden/bimba/e2e/train_step.safetensors"
 NO_TIMES = Frames(count=4, time_sentence=False)

@@ -12,7 +12,7 @@ from sample_files import dataset_of, entry, example, failure
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.models.bimba.tiny import tiny_tokenizer
 from bimba.training.data import Report, Spread, TrainingDataset, check_samples, measure_lengths
-from bimba.training.recipe.settings import Frames
+from bimba.training.recipe.data_settings import Frames
 
 # Coverage in a worker that had nothing to do warns of it, which would end the worker.
 pytestmark = pytest.mark.filterwarnings("ignore:Module bimba was previously imported")

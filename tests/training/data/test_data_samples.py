@@ -16,7 +16,7 @@ from bimba.errors import InputError
 from bimba.needles import make_needles, read_needles
 from bimba.training.data import SampleStore, prepare_sources, read_samples
 from bimba.training.data.choosing import chosen_positions, expand_braces
-from bimba.training.recipe.settings import Needles, Source
+from bimba.training.recipe.data_settings import Needles, Source
 
 
 def ids(store: SampleStore) -> list[str]:
@@ -241,7 +241,7 @@ def test_needle_videos_are_made_once_and_asked_about(tmp_path: Path) -> None:
 def test_letters_are_asked_for_in_the_released_wording(tmp_path: Path) -> None:
     make_needles(tmp_path, **OPTIONS)  # type: ignore[arg-type]
     source = Source(needles=Needles(folder=tmp_path, options=OPTIONS, ask="letter"), sampling_strategy="first:1")
-    (sample,) = read_samples([source], seed=0)
+    (sample, *_) = read_samples([source], seed=0)
     question = read_needles(tmp_path).videos[0].questions[0]
     a, b, c, d = question.options
     assert sample.turns[0].content == (

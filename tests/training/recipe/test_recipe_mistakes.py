@@ -67,7 +67,7 @@ class TestMistakes:
             ("data: {sources: 3}\n", "data.sources (my.yaml:1) is 3: it should be a list"),
             (
                 "data: {sources: [{}]}\n",
-                "data.sources.0 (my.yaml:1): a source has one of json_path, mixture and needles",
+                "data.sources.0 (my.yaml:1): a source has one of json_path, mixture, needles and stream",
             ),
             (
                 "data: {sources: [{jsonpath: x}]}\n",

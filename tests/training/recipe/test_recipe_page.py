@@ -9,15 +9,16 @@ import pytest
 from pydantic import BaseModel
 
 from bimba.models.bimba.configuration import SELECTIVE_SCAN
-from bimba.training.recipe import settings
+from bimba.training.recipe import data_settings, settings
 from bimba.training.recipe.reading import read_recipe
+from bimba.training.recipe.section import Settings
 from bimba.training.recipe.shipped import shipped_accelerate_configs, shipped_recipes
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs/how-to/train-from-a-recipe.md").read_text(encoding="utf-8")
 SECTIONS = [
     section
-    for section in vars(settings).values()
-    if isinstance(section, type) and issubclass(section, settings.Settings) and section is not settings.Settings
+    for section in {**vars(data_settings), **vars(settings)}.values()
+    if isinstance(section, type) and issubclass(section, Settings) and section is not Settings
 ]
 
 

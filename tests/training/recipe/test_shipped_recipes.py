@@ -17,11 +17,12 @@ from transformers import AutoConfig
 
 from bimba.models.bimba.configuration import SELECTIVE_SCAN, BimbaConfig
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
-from bimba.needles.settings import NeedleSettings, parse_kinds, parse_size
+from bimba.needles.settings import NeedleSettings
 from bimba.training.model.start import read_outline_of
 from bimba.training.recipe import shipped
+from bimba.training.recipe.data_settings import Needles
 from bimba.training.recipe.reading import read_recipe, recipe_as_yaml
-from bimba.training.recipe.settings import Checkpoint, Needles, Parts, Recipe, Scratch
+from bimba.training.recipe.settings import Checkpoint, Parts, Recipe, Scratch
 from bimba.training.recipe.shipped import shipped_accelerate_configs, shipped_recipes
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -29,7 +30,8 @@ ABLATIONS = ("learned_queries", "no_norm", "one_direction", "pooling", "queries_
 
 
 def test_names() -> None:
-    names = [*(f"ablation/{name}" for name in ABLATIONS), "bimba_llava_qwen2_7b", "cpu", "paper_ablation"]
+    nano = ["nano/1-vision", "nano/2-words", "nano/3-answers"]
+    names = [*(f"ablation/{name}" for name in ABLATIONS), "bimba_llava_qwen2_7b", "cpu", *nano, "paper_ablation"]
     assert sorted(shipped_recipes()) == names
     assert list(shipped_accelerate_configs()) == ["ddp", "fsdp2", "zero2", "zero3"]
 
@@ -141,13 +143,9 @@ class TestCpu:
     def test_its_needles_can_be_made(self, recipe: Recipe) -> None:
         [source] = recipe.data.sources
         assert isinstance(source.needles, Needles)
-        options = dict(source.needles.options)
-        width, height = parse_size(options.pop("size"))
-        renamed = {"num_videos": options.pop("videos"), "num_needles": options.pop("needles")}
-        kinds = parse_kinds(",".join(options.pop("kinds")))
-        values = NeedleSettings.checked(options | renamed | {"width": width, "height": height, "kinds": kinds})
+        values = NeedleSettings.of_options(source.needles.options)
         assert values.num_frames == 40
-        assert values.needle_seconds > values.seconds / recipe.frames.count, "each is seen at least once"
+        assert values.needle_seconds[0] > values.seconds / recipe.frames.count, "each is seen at least once"
 
     def test_it_needs_no_gpu(self, recipe: Recipe) -> None:
         assert (recipe.compute.device, recipe.compute.precision) == ("cpu", "float32")

@@ -1,6 +1,6 @@
-"""Moving backgrounds: parameters drawn once from a random generator, then a time in seconds in, a frame out.
+"""Drawn haystacks: parameters drawn once from a random generator, then a time in seconds in, a frame out.
 
-Shapes: H height, W width. A frame is uint8 ``[H, W, 3]``, RGB. A background keeps no state between frames, so frame n
+Shapes: H height, W width. A frame is uint8 ``[H, W, 3]``, RGB. A haystack keeps no state between frames, so frame n
 can be drawn without frames 0..n-1, and an hour costs no more memory than a second.
 """
 
@@ -25,10 +25,12 @@ PALETTES: tuple[tuple[str, str, str, str], ...] = (
     ("4b4a35", "85835f", "c3bf9d", "98956f"),  # olive
 )
 """Muted colours, dark to light and half way back, so that a needle of full colour stands out on each of them."""
+RANDOM_PALETTES = 0.4
+"""Share of haystacks whose colours nobody chose."""
 
 
-class Background(Protocol):
-    """A moving background."""
+class Haystack(Protocol):
+    """What moves behind the needles."""
 
     @property
     def kind(self) -> str:
@@ -131,21 +133,18 @@ class ScrollingTexture:
         return np.asarray(self._texture.resize(self._size, Image.Resampling.BILINEAR, box=box))
 
 
-BACKGROUNDS: dict[str, Callable[[np.random.Generator, int, int], Background]] = {
+PROCEDURAL: dict[str, Callable[[np.random.Generator, int, int], Haystack]] = {
     DriftingGradient.kind: DriftingGradient,
     MovingBlobs.kind: MovingBlobs,
     ScrollingTexture.kind: ScrollingTexture,
 }
 
 
-def choose_background(rng: np.random.Generator, width: int, height: int) -> Background:
-    """Return a background of a random kind for frames ``[height, width, 3]``."""
-    kinds = sorted(BACKGROUNDS)
-    return BACKGROUNDS[kinds[int(rng.integers(len(kinds)))]](rng, width, height)
-
-
 def _palette(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return the four colours ``[4, 3]`` of a random palette, 0..255."""
+    """Return the four colours ``[4, 3]`` of a palette, 0..255: one of the muted ones, or one that nobody chose."""
+    if rng.random() < RANDOM_PALETTES:
+        drawn: NDArray[np.float64] = rng.uniform(10, 245, size=(4, 3))
+        return drawn
     texts = PALETTES[int(rng.integers(len(PALETTES)))]
     return np.array([[int(text[i : i + 2], 16) for i in (0, 2, 4)] for text in texts], dtype=np.float64)
 

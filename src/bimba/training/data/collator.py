@@ -13,7 +13,9 @@ from torch import Tensor
 
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.text.labels import IGNORE
+from bimba.training.data.branches import positions_and_mask
 from bimba.training.data.example import Example, Failure
+from bimba.training.data.streams import MOST_WORDS
 
 NO_WORD = -1
 """Fills up the rows of shorter questions."""
@@ -79,6 +81,8 @@ class Collator:
             `spare_videos`: 1 if no example has a video and a blank one is there, which no placeholder stands for, so
             that every process runs every part of the model in each step; else 0;
             with questions `question_ids` int64 [n, C], padded with -1, and `question_lengths` int64 [n];
+            with branches in any example `position_ids` int64 [B, L], and `attention_mask` is bool [B, 1, L, L];
+            with words in all examples `words`, int64 [P, K], of all places of all videos, one after the other;
             `info`, a `BatchInfo`.
 
         Raises:
@@ -94,6 +98,8 @@ class Collator:
             questions = [[]]
         if self.with_questions:
             batch |= _questions(questions)
+        if any(example.words is not None for example in real):
+            batch["words"] = () if batch["spare_videos"] else _words(real)
         batch["info"] = BatchInfo(
             names=tuple(example.name for example in real),
             failures=tuple(example for example in examples if isinstance(example, Failure)),
@@ -117,12 +123,17 @@ class Collator:
             labels[row, : len(ids)] = torch.tensor(learned)
             attention_mask[row, : len(ids)] = 1
         kept = (labels[:, 1:] != IGNORE).any(dim=0).nonzero().flatten()
-        return {
+        batch = {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             "labels": labels,
             "logits_to_keep": kept if len(kept) else torch.zeros(1, dtype=torch.long),
         }
+        branches = [example.branches if isinstance(example, Example) else () for example in examples]
+        if any(branches):
+            lengths = [len(ids) for ids, _ in rows]
+            batch["position_ids"], batch["attention_mask"] = positions_and_mask(lengths, branches, longest)
+        return batch
 
     def _videos(self, examples: Sequence[Example]) -> dict[str, Any]:
         pixels = [video for example in examples for video in example.pixels]
@@ -140,6 +151,16 @@ class Collator:
             "num_video_frames": torch.tensor([len(video) for video in videos]),
             "spare_videos": int(spare),
         }
+
+
+def _words(examples: Sequence[Example]) -> tuple[Tensor, ...]:
+    """Words of the places of each video [P, K]; no places of a video whose words are unknown."""
+    words: list[Tensor] = []
+    for example in examples:
+        known = example.words
+        unknown = torch.zeros(0, MOST_WORDS, dtype=torch.long)
+        words += [unknown] * len(example.num_frames) if known is None else [known.flatten(0, -2)]
+    return tuple(words)
 
 
 def _questions(questions: Sequence[list[int]]) -> dict[str, Tensor]:

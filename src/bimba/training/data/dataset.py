@@ -5,6 +5,7 @@ Shapes: L tokens.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from torch.utils.data import Dataset
 
@@ -13,14 +14,19 @@ from bimba.inference.clip import Clip, ClipFile
 from bimba.inference.request import context_length
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.processing import BimbaProcessor
+from bimba.needles import StreamedVideo
 from bimba.text.labels import IGNORE, expand_placeholders
 from bimba.text.prompts import Message
+from bimba.training.data.branches import join_branches
 from bimba.training.data.conversation import build_messages, questions_about_media
 from bimba.training.data.example import Example, Failure, FeatureSource, count_learned
 from bimba.training.data.learned import Labels, ids_and_labels
 from bimba.training.data.sample import Kind, Sample
 from bimba.training.data.store import SampleStore
-from bimba.training.recipe.settings import Frames, Recipe
+from bimba.training.data.streams import conversations, words_of_places
+from bimba.training.recipe.data_settings import Frames
+from bimba.training.recipe.settings import Recipe
+from bimba.video.sampling import uniform_indices
 from bimba.video.source import Video
 
 BLANK = -1
@@ -38,6 +44,8 @@ class Description:
         ids: [L], a placeholder for each video token.
         labels: [L].
         num_video_tokens: of each video or image.
+        branches: see `Example`.
+        needles: the video of a stream and the numbers of its frames that are seen.
     """
 
     sample: Sample
@@ -46,6 +54,8 @@ class Description:
     ids: list[int]
     labels: list[int]
     num_video_tokens: tuple[int, ...]
+    branches: tuple[int, ...] = ()
+    needles: tuple[StreamedVideo, list[int]] | None = None
 
     @property
     def num_learned(self) -> int:
@@ -67,7 +77,9 @@ def open_dataset(
 ) -> "TrainingDataset":
     """The data set of a recipe: samples longer than `data.max_tokens`, or than the model reads, are failures."""
     longest = recipe.data.max_tokens or context_length(config)
-    return TrainingDataset(store, processor, recipe.frames, recipe.data.labels, longest)
+    words = recipe.objective.words
+    words_at = None if words is None else words.at
+    return TrainingDataset(store, processor, recipe.frames, recipe.data.labels, longest, words_at=words_at)
 
 
 class TrainingDataset(Dataset["Example | Failure | None"]):
@@ -82,6 +94,7 @@ class TrainingDataset(Dataset["Example | Failure | None"]):
         labels: "released" or "assistant_only".
         max_tokens: samples with more are failures; None for no limit.
         cache: features of videos that need not be decoded.
+        words_at: examples of needle streams tell the words of what stands at each of the "tokens" or "queries".
 
     Raises:
         InputError: fewer frames are chosen than the model pools together.
@@ -95,10 +108,11 @@ class TrainingDataset(Dataset["Example | Failure | None"]):
         labels: Labels = "released",
         max_tokens: int | None = None,
         cache: FeatureSource | None = None,
+        words_at: Literal["tokens", "queries"] | None = None,
     ) -> None:
         processor.num_video_tokens(frames.count)  # refuses a count that no video could have
         self.store, self.processor, self.frames = store, processor, frames
-        self.labels, self.max_tokens, self.cache = labels, max_tokens, cache
+        self.labels, self.max_tokens, self.cache, self.words_at = labels, max_tokens, cache, words_at
 
     def __len__(self) -> int:
         return len(self.store)
@@ -165,19 +179,38 @@ class TrainingDataset(Dataset["Example | Failure | None"]):
 
     def _describe(self, index: int) -> Description:
         sample = self.store[index]
+        if sample.place is not None:
+            return self._describe_needles(sample, sample.place.video())
         clips = tuple(self._clip(path, sample.kind) for path in sample.media)
         messages = build_messages(sample, clips, tell_times=self.frames.time_sentence)
         ids, labels = ids_and_labels(self.processor, messages, self.labels)
         num_tokens = tuple(self.processor.num_video_tokens(clip.num_frames) for clip in clips)
         self._check_placeholders(ids, len(clips))
         ids, labels = expand_placeholders(ids, labels, self.processor.video_token_id, num_tokens)
-        if self.max_tokens is not None and len(ids) > self.max_tokens:
+        self._check_length(len(ids), sum(num_tokens))
+        return Description(sample, clips, tuple(messages), ids, labels, num_tokens)
+
+    def _describe_needles(self, sample: Sample, video: StreamedVideo) -> Description:
+        """All questions about a video behind one video: each sees the video and itself."""
+        talks = conversations(video)
+        encoded = [ids_and_labels(self.processor, talk, self.labels) for talk in talks]
+        joined = join_branches(encoded, self.processor.video_token_id)
+        frames = uniform_indices(video.record.num_frames, self.frames.count)
+        num_tokens = self.processor.num_video_tokens(len(frames))
+        ids, labels = expand_placeholders(joined.ids, joined.labels, self.processor.video_token_id, [num_tokens])
+        self._check_length(joined.longest + num_tokens - 1, num_tokens)
+        branches = tuple(start + num_tokens - 1 for start in joined.starts)
+        messages = tuple(message for talk in talks for message in talk)
+        return Description(sample, (), messages, ids, labels, (num_tokens,), branches, (video, frames))
+
+    def _check_length(self, num_tokens: int, num_video_tokens: int) -> None:
+        """Refuse what is longer than the model reads, or than the recipe allows."""
+        if self.max_tokens is not None and num_tokens > self.max_tokens:
             raise InputError(
-                f"the sample has {len(ids):,} tokens, {sum(num_tokens):,} of them of frames; at most "
+                f"the sample has {num_tokens:,} tokens, {num_video_tokens:,} of them of frames; at most "
                 f"{self.max_tokens:,} are read.",
                 fix="raise data.max_tokens, choose fewer frames (frames.count), or shorten the text.",
             )
-        return Description(sample, clips, tuple(messages), ids, labels, num_tokens)
 
     def _check_placeholders(self, ids: list[int], num_media: int) -> None:
         """A chat template may leave a turn out, and a video with it."""
@@ -206,6 +239,8 @@ class TrainingDataset(Dataset["Example | Failure | None"]):
         return file.shortened(self.frames.count, self.frames.sampling)
 
     def _example(self, description: Description) -> Example:
+        if description.needles is not None:
+            return self._needle_example(description, *description.needles)
         sample, clips = description.sample, description.clips
         questions = tuple(self.processor.question_ids(text) for text in questions_about_media(sample))
         known = (
@@ -218,3 +253,19 @@ class TrainingDataset(Dataset["Example | Failure | None"]):
             features = ()
         pixels = () if features else tuple(self.processor.make_pixels(clip.frames()) for clip in clips)
         return Example(sample.name, description.ids, description.labels, pixels, features, questions)
+
+    def _needle_example(self, description: Description, video: StreamedVideo, frames: list[int]) -> Example:
+        words = None
+        if self.words_at is not None:
+            pool = (1, 1, 1) if self.words_at == "tokens" else self.processor.pool
+            num_groups, *grid = self.processor.grid(len(frames), pool)
+            groups = [frames[number * pool[0] : (number + 1) * pool[0]] for number in range(num_groups)]
+            words = words_of_places(video, groups, (grid[0], grid[1]), self.processor.question_ids)
+        return Example(
+            description.sample.name,
+            description.ids,
+            description.labels,
+            (self.processor.make_pixels(video.frames(frames)),),
+            branches=description.branches,
+            words=words,
+        )

@@ -30,6 +30,9 @@ class Example:
         pixels: float32 [T, 3, S, S] of each video or image, in the order of the placeholders; empty with features.
         features: [T, P, Dv] of each video or image, where all of them are known already.
         questions: [C] token ids of what is asked where each video or image stands, without times.
+        branches: where questions begin that are asked about the same beginning, each as if it were the only one; empty
+            for a conversation.
+        words: int64 [T', H', W', K], words of what stands in each place of the video, -1 for none; None if unknown.
     """
 
     name: str
@@ -38,6 +41,8 @@ class Example:
     pixels: tuple[Tensor, ...] = ()
     features: tuple[Tensor, ...] = ()
     questions: tuple[list[int], ...] = ()
+    branches: tuple[int, ...] = ()
+    words: Tensor | None = None
 
     @property
     def num_frames(self) -> tuple[int, ...]:

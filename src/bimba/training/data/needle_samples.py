@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 from bimba.errors import InputError
 from bimba.needles import Progress, Question, make_needles, read_needles
+from bimba.needles.questions.asking import LETTERS
 from bimba.text.prompts import VIDEO_TOKEN
-from bimba.training.recipe.settings import Needles
+from bimba.training.recipe.data_settings import Needles
 
 # `overwrite` would make the videos anew each time that a run goes on.
 _NOT_OFFERED = ("out", "overwrite", "on_progress")
@@ -16,9 +17,9 @@ _OPTIONS = tuple(name for name in inspect.signature(make_needles).parameters if 
 
 _LETTER_QUESTION = (
     "Select the best answer to the following multiple-choice question based on the video. Respond with only the "
-    "letter (A, B, C or D) of the correct option.\n{question}\n{options}\nThe best answer is:"
+    "letter ({letters}) of the correct option.\n{question}\n{options}\nThe best answer is:"
 )
-"""The released evaluation's wording."""
+"""The released evaluation's wording, which is about four options."""
 
 
 def make_needle_videos(needles: Needles, on_progress: Callable[[int, int], None] | None = None) -> None:
@@ -60,8 +61,10 @@ def _conversation(question: Question, ask: str) -> list[dict[str, str]]:
     if ask == "open":
         asked, answer = question.question, question.answer
     else:
-        options = "\n".join(f"{letter}. {option}" for letter, option in zip("ABCD", question.options, strict=True))
-        asked = _LETTER_QUESTION.format(question=question.question, options=options)
+        letters = LETTERS[: len(question.options)]
+        options = "\n".join(f"{letter}. {option}" for letter, option in zip(letters, question.options, strict=True))
+        named = f"{', '.join(letters[:-1])} or {letters[-1]}"
+        asked = _LETTER_QUESTION.format(letters=named, question=question.question, options=options)
         answer = question.answer_letter
     return [{"from": "human", "value": f"{VIDEO_TOKEN}\n{asked}"}, {"from": "gpt", "value": answer}]
 

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from bimba.errors import InputError
 from bimba.text.prompts import Message
+from bimba.training.data.streams import StreamPlace
 
-Kind = Literal["video", "image", "text"]
+Kind = Literal["video", "image", "text", "needles"]
 
 _ROLES: dict[str, Literal["system", "user", "assistant"]] = {
     "system": "system",
@@ -28,15 +29,17 @@ class Sample:
 
     Attributes:
         name: by which messages call it: file, position from 0 and id, such as `train.json[12] (id 000123)`.
-        kind: one video, some images, or text alone.
+        kind: one video, some images, text alone, or a needle video that is drawn when it is asked for.
         media: files of the video or the images.
-        turns: the conversation as it is written, placeholders included.
+        turns: the conversation as it is written, placeholders included; empty of needle videos.
+        place: of a needle video in its stream.
     """
 
     name: str
     kind: Kind
     media: tuple[Path, ...]
     turns: tuple[Message, ...]
+    place: StreamPlace | None = None
 
 
 def parse_entry(text: str) -> dict[str, Any]:

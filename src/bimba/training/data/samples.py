@@ -13,7 +13,8 @@ from bimba.training.data.entries import read_entries
 from bimba.training.data.mixture import Listed, listed_files, read_mixture
 from bimba.training.data.needle_samples import make_needle_videos, needle_entries
 from bimba.training.data.store import Entry, EntryFile, SampleStore
-from bimba.training.recipe.settings import Source
+from bimba.training.data.streams import open_stream
+from bimba.training.recipe.data_settings import Source
 
 logger = logging.getLogger(__name__)
 
@@ -71,13 +72,17 @@ def _source_parts(source: Source, seed: tuple[int, int]) -> list[Part]:
         folder = source.needles.folder
         file = EntryFile(folder / "needles.json", folder)
         return _chosen([(file, list(enumerate(needle_entries(source.needles))))], source.sampling_strategy, seed)
+    if source.stream is not None:
+        file = EntryFile(Path(f"needles-{seed[1]}"), Path(), open_stream(source.stream))
+        videos = [(index, "{}") for index in range(source.stream.videos)]
+        return _chosen([(file, videos)], source.sampling_strategy, seed)
     if source.mixture is not None:
         parts = []
         for number, listed in enumerate(read_mixture(source.mixture, source.video_folder)):
             parts += _listed_parts(listed, (*seed, number))
         return _chosen(parts, source.sampling_strategy, seed)
     if source.json_path is None:
-        raise ValueError("a source has one of json_path, mixture and needles")
+        raise ValueError("a source has one of json_path, mixture, needles and stream")
     paths = listed_files(source.json_path)
     return _listed_parts(Listed(paths, source.sampling_strategy, source.video_folder), seed)
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from bimba.needles import NeedleStream
 from bimba.training.data.sample import Sample, entry_id, make_sample, parse_entry
+from bimba.training.data.streams import StreamPlace
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,14 @@ class EntryFile:
     """A file that entries come from.
 
     Attributes:
-        path: the file.
+        path: the file; of a stream its name.
         folder: what the paths in its entries are relative to.
+        stream: of needle videos, where entries are nothing but their numbers.
     """
 
     path: Path
     folder: Path
+    stream: NeedleStream | None = None
 
 
 Entry = tuple[int, str]
@@ -78,8 +82,11 @@ class SampleStore:
             IndexError: there is none of that number.
             InputError: the entry is no sample; the message says why.
         """
-        entry = parse_entry(self.text(index))
-        return make_sample(entry, self.name(index), self.files[int(self._owners[index])].folder)
+        file = self.files[int(self._owners[index])]
+        if file.stream is not None:
+            place = StreamPlace(file.stream, int(self._positions[index]))
+            return Sample(self.name(index), "needles", (), (), place)
+        return make_sample(parse_entry(self.text(index)), self.name(index), file.folder)
 
     def sizes(self) -> dict[str, int]:
         """Samples of each file."""

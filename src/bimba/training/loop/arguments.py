@@ -8,6 +8,7 @@ import torch
 from transformers import Trainer, TrainingArguments, get_scheduler
 
 from bimba.errors import InputError
+from bimba.training.model.parts import MUON
 from bimba.training.recipe.settings import Recipe
 
 _FIELDS = {field.name for field in fields(TrainingArguments)}
@@ -56,7 +57,7 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
             lr_scheduler_type=schedule.scheduler,
             warmup_steps=schedule.warmup,  # a share, since it is below 1
             weight_decay=schedule.weight_decay,
-            optim=schedule.optimizer,
+            optim="adamw_torch" if schedule.optimizer == MUON else schedule.optimizer,  # the trainer makes Muon
             adam_beta1=schedule.betas[0],
             adam_beta2=schedule.betas[1],
             adam_epsilon=schedule.epsilon,
@@ -79,7 +80,8 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
             remove_unused_columns=False,
             dataloader_num_workers=data.workers,
             dataloader_prefetch_factor=data.prefetch if data.workers else None,
-            ddp_find_unused_parameters=False,
+            # Without answers most of the language model has no gradient.
+            ddp_find_unused_parameters=recipe.objective.answers == 0,
             average_tokens_across_devices=True,
             ddp_timeout=_LONGEST_WAIT_SECONDS,
         )

@@ -8,6 +8,7 @@ import json
 import math
 import shutil
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +25,10 @@ from bimba.errors import CheckpointError, TrainingError
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.training.data.collator import Collator
 from bimba.training.data.sampler import GlobalOrder
+from bimba.training.data.streams import MOST_WORDS
 from bimba.training.loop.counting import Counter
 from bimba.training.loop.environment import gathered, is_first, wait_for_all
+from bimba.training.loop.optimizer import muon_with_adamw
 from bimba.training.loop.run_folder import RECIPE_NAME
 from bimba.training.loop.saving import (
     cannot_write,
@@ -37,7 +40,8 @@ from bimba.training.loop.saving import (
     write_whole,
 )
 from bimba.training.model.distillation import Teacher
-from bimba.training.model.parts import Trained, parameter_groups
+from bimba.training.model.parts import MUON, Trained, parameter_groups
+from bimba.training.model.words import WordLoss
 from bimba.training.recipe.reading import recipe_as_yaml
 from bimba.training.recipe.settings import Recipe
 
@@ -61,6 +65,7 @@ class Task:
         counter: counts what goes by.
         provenance: versions, commit and hardware.
         teacher: to learn from, too.
+        word_loss: of the video's tokens.
     """
 
     recipe: Recipe
@@ -71,6 +76,7 @@ class Task:
     counter: Counter
     provenance: dict[str, Any]
     teacher: Teacher | None = None
+    word_loss: WordLoss | None = None
 
 
 class BimbaTrainer(Trainer):
@@ -93,6 +99,8 @@ class BimbaTrainer(Trainer):
         self.task = task
         self._names: list[str] = []
         self._broken: list[float] = []
+        self._parts: dict[str, float] = defaultdict(float)
+        self._logged_step = 0
         self.has_trained = False
         super().__init__(
             model=model,
@@ -113,8 +121,11 @@ class BimbaTrainer(Trainer):
             owner: Any = self.model if model is None else model
             recipe = self.task.recipe
             groups = parameter_groups(owner.named_parameters(), recipe.train, recipe.schedule)
-            kind, keywords = self.get_optimizer_cls_and_kwargs(self.args, owner)
-            self.optimizer = kind(groups, **keywords)
+            if recipe.schedule.optimizer == MUON:
+                self.optimizer = muon_with_adamw(groups, recipe.schedule)
+            else:
+                kind, keywords = self.get_optimizer_cls_and_kwargs(self.args, owner)
+                self.optimizer = kind(groups, **keywords)
         return self.optimizer
 
     def get_batch_samples(
@@ -138,7 +149,10 @@ class BimbaTrainer(Trainer):
     ) -> Any:
         """The loss of the learned places, and the distance from the teacher if there is one."""
         given = {**inputs, "use_cache": False}  # keys and values are of no use here
+        words = given.pop("words", None)
         loss, outputs = super().compute_loss(model, given, return_outputs=True, num_items_in_batch=num_items_in_batch)
+        if self.task.word_loss is not None:
+            loss = self._with_words(self.task.word_loss, loss, words, inputs["num_video_frames"])
         teacher = self.task.teacher
         if teacher is not None:
             distance = teacher.distance(inputs, outputs["logits"]) / num_items_in_batch
@@ -150,6 +164,18 @@ class BimbaTrainer(Trainer):
             if self.args.world_size == 1:
                 self._stop_at("loss", loss.item())
         return (loss, outputs) if return_outputs else loss
+
+    def _with_words(self, word_loss: WordLoss, loss: Tensor, words: Any, num_frames: Tensor) -> Tensor:
+        """The weighted sum of the answers' loss and that of the video's words."""
+        owner = self.accelerator.unwrap_model(self.model)
+        known = words or [torch.zeros(0, MOST_WORDS, dtype=torch.long)] * len(num_frames)
+        found = word_loss.take(owner.get_input_embeddings().weight, known, num_frames.tolist())
+        found = found / self.args.gradient_accumulation_steps
+        self._parts["answers_loss"] += float(loss.detach())
+        self._parts["words_loss"] += float(found.detach())
+        weight = self.task.recipe.objective.answers
+        answers = weight * loss if weight else 0.0  # no backward pass through the language model for nothing
+        return answers + word_loss.settings.weight * found
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         """The norm, if it is a number; here all processes come together after the losses of a step."""
@@ -174,7 +200,16 @@ class BimbaTrainer(Trainer):
         """Add speeds and counts to what is logged while training."""
         if "loss" in logs:
             logs.update(self.task.counter.since_last())
+            logs.update(self._losses_apart())
         super().log(logs, start_time)
+
+    def _losses_apart(self) -> dict[str, float]:
+        """The losses that are added up, each by itself: means over the steps since the last entry."""
+        steps = max(self.state.global_step - self._logged_step, 1)
+        self._logged_step = self.state.global_step
+        apart = {name: total / steps for name, total in self._parts.items()}
+        self._parts.clear()
+        return apart
 
     def _get_output_dir(self, trial: Any) -> str:
         del trial

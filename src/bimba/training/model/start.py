@@ -17,9 +17,11 @@ from bimba.models.bimba.modeling import BimbaForConditionalGeneration, BimbaProj
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.models.bimba.separators import Separators
 from bimba.models.bimba.tiny import tiny_tokenizer
+from bimba.models.bimba.word_tokenizer import word_tokenizer
+from bimba.needles.vocabulary import needle_words
 from bimba.training.recipe.settings import Checkpoint, Compute, Parts, Recipe, Scratch
 
-_BYTES = "bytes"
+_BYTES, _NEEDLES = "bytes", "needles"
 
 
 def start_model(recipe: Recipe) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
@@ -53,7 +55,7 @@ def read_outline_of(recipe: Recipe) -> tuple[BimbaConfig, BimbaProcessor]:
         if outline.processor is None:
             raise ValueError("an outline of a named model has a processor.")
         if recipe.model.compressor is not None:
-            outline.config.compressor = recipe.model.compressor
+            _replace_compressor(outline.config, recipe.model.compressor)
         return outline.config, outline.processor
     if isinstance(recipe.model, Parts):
         config = _parts_config(recipe.model)
@@ -75,9 +77,19 @@ def _from_checkpoint(start: Checkpoint, compute: Compute) -> tuple[BimbaForCondi
     )
     model, processor = load_model(start.path, start.base, options)
     if start.compressor is not None:
-        model.config.compressor = start.compressor
+        _replace_compressor(model.config, start.compressor)
         model.compressor = build_compressor(model.config)
     return model, processor
+
+
+def _replace_compressor(config: BimbaConfig, compressor: dict[str, Any]) -> None:
+    """Take the settings of a fresh compressor, saying in our words what does not fit the checkpoint."""
+    try:
+        config.replace_compressor(compressor)
+    except ValueError as error:
+        raise InputError(
+            f"model.compressor does not hold: {error}", fix="change it, or model.settings, which it has to fit."
+        ) from error
 
 
 def _parts_config(start: Parts) -> BimbaConfig:
@@ -145,7 +157,7 @@ def _read(reader: Any, name: str, what: str, config: Any = None, keywords: dict[
 
 
 def _scratch_config(start: Scratch) -> tuple[BimbaConfig, BimbaProcessor]:
-    tokenizer = tiny_tokenizer() if start.tokenizer == _BYTES else _tokenizer(start.tokenizer)
+    tokenizer = _tokenizer(start.tokenizer)
     settings = dict(start.config)
     text = dict(settings.get("text_config") or {})
     # A multiple of 64 makes matrix products fast; the placeholder needs a row in no table.
@@ -160,6 +172,10 @@ def _scratch_config(start: Scratch) -> tuple[BimbaConfig, BimbaProcessor]:
 
 
 def _tokenizer(name: str) -> Any:
+    if name == _BYTES:
+        return tiny_tokenizer()
+    if name == _NEEDLES:
+        return word_tokenizer(needle_words())
     return _read(AutoTokenizer.from_pretrained, name, "tokenizer")
 
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from bimba.checkpoints.loading import OVERRIDABLE
-from bimba.models.bimba.configuration import POOLING, SELECTIVE_SCAN, BimbaConfig
+from bimba.models.bimba.configuration import COMPRESSORS, SELECTIVE_SCAN, BimbaConfig
 from bimba.needles import make_needles
-from bimba.training.recipe.settings import Checkpoint, Needles, Parts, Recipe, Scratch, Settings
+from bimba.training.recipe.data_settings import Needles, Stream
+from bimba.training.recipe.section import Settings
+from bimba.training.recipe.settings import Checkpoint, Parts, Recipe, Scratch
 
 _CONFIG = tuple(BimbaConfig.__annotations__)
 _BETWEEN = tuple(name for name in _CONFIG if name not in ("vision_config", "text_config", "compressor"))
@@ -115,11 +117,12 @@ def _free_names(section: type[Settings], name: str, value: Any) -> Sequence[str]
     """Names that a mapping without a section of its own may have; those below them are checked where they are used."""
     if section in (Checkpoint, Parts) and name == "compressor":
         kind = value.get("type") if isinstance(value, Mapping) else None
-        return tuple(POOLING if kind == POOLING["type"] else SELECTIVE_SCAN)
+        return tuple(COMPRESSORS.get(str(kind), SELECTIVE_SCAN))
     names: dict[tuple[type[Settings], str], Sequence[str]] = {
         (Checkpoint, "settings"): OVERRIDABLE,
         (Parts, "settings"): _BETWEEN,
         (Scratch, "config"): _CONFIG,
         (Needles, "options"): _NEEDLES,
+        (Stream, "options"): _NEEDLES,
     }
     return names.get((section, name), ())

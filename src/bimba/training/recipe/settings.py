@@ -4,26 +4,20 @@ A recipe says everything that decides what a run does. Its own fields are here; 
 become one is in `reading`.
 """
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from bimba.models.bimba.configuration import complete_compressor
-from bimba.video.sampling import Sampling
+from bimba.training.recipe.data_settings import Data, Frames
+from bimba.training.recipe.section import Settings
 
 Mode = Literal["frozen", "lora", "full"]
 """How a part of the model is trained: not at all, through low-rank adapters, or every weight of it."""
 
 PARTS = ("vision_tower", "projector", "compressor", "separators", "language_model")
 """Parts of the model as its submodules are called."""
-
-
-class Settings(BaseModel):
-    """A section of a recipe: frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _checked_compressor(settings: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -44,7 +38,7 @@ class Checkpoint(Settings):
     path: str = Field(min_length=1)
     base: str | None = None
     compressor: dict[str, Any] | None = None
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default={})
 
     _compressor = field_validator("compressor")(_checked_compressor)
 
@@ -63,7 +57,7 @@ class Parts(Settings):
     vision: str = Field(min_length=1)
     language: str = Field(min_length=1)
     compressor: dict[str, Any] = Field(default={}, validate_default=True)
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default={})
 
     _compressor = field_validator("compressor")(_checked_compressor)
 
@@ -73,7 +67,7 @@ class Scratch(Settings):
 
     Attributes:
         config: fields of `BimbaConfig`; the vocabulary is made as large as the tokenizer if it is not given.
-        tokenizer: "bytes" (a token a byte), or a folder or hub id with a tokenizer.
+        tokenizer: "bytes" (a token a byte), "needles" (a token a word of needle videos), or a folder or hub id.
     """
 
     start: Literal["scratch"]
@@ -133,89 +127,6 @@ class Train(Settings):
         return part
 
 
-class Frames(Settings):
-    """Which frames of a video are seen.
-
-    Attributes:
-        count: at most so many.
-        sampling: "uniform" or "fps" (one a second, if they fit).
-        time_sentence: tell the model their times.
-        backend: which decoder.
-    """
-
-    count: int = Field(default=64, ge=1)
-    sampling: Sampling = "uniform"
-    time_sentence: bool = True
-    backend: Literal["pyav", "torchcodec"] = "pyav"
-
-
-class Needles(Settings):
-    """Videos that are made for the run (see `bimba needles make`), and questions about them.
-
-    Attributes:
-        folder: where they are written to, once; later runs find them there.
-        options: arguments of `bimba.needles.make_needles`.
-        ask: "open" (the answer is what is seen) or "letter" (four options, the answer is a letter).
-    """
-
-    folder: Path
-    options: dict[str, Any] = {}
-    ask: Literal["open", "letter"] = "open"
-
-
-class Source(Settings):
-    """Where samples come from: exactly one of `json_path`, `mixture` and `needles`.
-
-    Attributes:
-        json_path: .json or .jsonl in the format of LLaVA-Video-178K.
-        mixture: a published YAML list of such files with their sampling strategies.
-        needles: videos made for the run.
-        sampling_strategy: all, first:N, end:N or random:N, where N is a number or a percentage.
-        video_folder: what the samples' video and image paths are relative to; the json's own folder if None.
-    """
-
-    json_path: Path | None = None
-    mixture: Path | None = None
-    needles: Needles | None = None
-    sampling_strategy: str = "all"
-    video_folder: Path | None = None
-
-    @model_validator(mode="after")
-    def _holds(self) -> Self:
-        given = [name for name in ("json_path", "mixture", "needles") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"a source has one of json_path, mixture and needles, not {' and '.join(given) or 'none'}")
-        if re.fullmatch(r"all|(first|end|random):\d+(\.\d+)?%?", self.sampling_strategy) is None:
-            allowed = "all, first:N, end:N or random:N, where N is a number or a percentage"
-            raise ValueError(f"sampling_strategy is {self.sampling_strategy!r}; it should be {allowed}")
-        return self
-
-
-class Data(Settings):
-    """Samples, and how they are read.
-
-    Attributes:
-        sources: of samples, one after the other; the order of training is another.
-        labels: "released" (as the released model was trained: turn marks and headers are learned, too) or
-            "assistant_only" (what the assistant says and the end of its turn).
-        max_failed: share of the samples that may be unreadable; the run stops when there are more.
-        max_tokens: longer samples are unreadable; the language model's context if None.
-        workers: processes that decode ahead; 0 decodes in the training process.
-        prefetch: batches that each of them is ahead.
-        group_by_length: batch samples of like length together; measures all samples first.
-        cache: folder for the features of a frozen vision tower, so that further epochs skip decoding and vision.
-    """
-
-    sources: tuple[Source, ...] = Field(min_length=1)
-    labels: Literal["released", "assistant_only"] = "released"
-    max_failed: float = Field(default=0.01, ge=0, le=1)
-    max_tokens: int | None = Field(default=None, ge=1)
-    workers: int = Field(default=4, ge=0)
-    prefetch: int = Field(default=2, ge=1)
-    group_by_length: bool = False
-    cache: Path | None = None
-
-
 class Schedule(Settings):
     """How long, how fast, in which steps.
 
@@ -229,7 +140,7 @@ class Schedule(Settings):
         scheduler: of the learning rate, as transformers names them.
         warmup: share of the steps over which the learning rate rises.
         weight_decay: of matrices; decay rates, skips, step sizes, biases and norms are exempt.
-        optimizer: as transformers names them.
+        optimizer: as transformers names them, or "muon" (Muon for matrices, AdamW for all else).
         betas: of Adam.
         epsilon: of Adam.
         max_grad_norm: gradients are scaled down to this norm; 0 leaves them.
@@ -268,6 +179,40 @@ class Compute(Settings):
     compile: bool | str = False
     attn_implementation: str | None = None
     device: Literal["auto", "cpu"] = "auto"
+
+
+class Words(Settings):
+    """Tokens of the video shall be near the words of what stands there: a loss beside that of the answers.
+
+    It needs data that know what stands where, which streams of needle videos do.
+
+    Attributes:
+        weight: of this loss.
+        at: "tokens" (each patch, before the compressor) or "queries" (what the compressor leaves).
+        background: weight of places where nothing stands.
+    """
+
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    at: Literal["tokens", "queries"] = "queries"
+    background: float = Field(default=0.2, ge=0, allow_inf_nan=False)
+
+
+class Objective(Settings):
+    """What is minimised.
+
+    Attributes:
+        answers: weight of the next-token loss of answers; 0 leaves the language model alone.
+        words: a loss of the video's tokens by themselves, if there is one.
+    """
+
+    answers: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    words: Words | None = None
+
+    @model_validator(mode="after")
+    def _something_is_minimised(self) -> Self:
+        if not self.answers and self.words is None:
+            raise ValueError("answers weighs 0 and there is no words; nothing would be minimised")
+        return self
 
 
 class Distillation(Settings):
@@ -323,6 +268,7 @@ class Recipe(Settings):
         frames: which frames of a video are seen.
         schedule: how long and how fast.
         compute: how the arithmetic is done.
+        objective: what is minimised.
         distillation: a teacher, if there is one.
         save: checkpoints and result.
         log: what is written down.
@@ -335,6 +281,7 @@ class Recipe(Settings):
     frames: Frames = Frames()
     schedule: Schedule = Schedule()
     compute: Compute = Compute()
+    objective: Objective = Objective()
     distillation: Distillation | None = None
     save: Save = Save()
     log: Log = Log()

@@ -1,0 +1,13 @@
+"""Questions about one video: its needles go in, questions with their answers and options come out.
+
+Every answer follows from the list of needles alone. Needles that share a description are never asked for as if there
+were one, so no question has two right answers. `story` is what happens in a video, `kinds` asks each kind of question,
+`unknown` asks what no needle answers, `asking` picks and finishes.
+"""
+
+from bimba.needles.questions.asking import ask_questions
+from bimba.needles.questions.kinds import QUESTION_KINDS
+from bimba.needles.questions.story import Story
+from bimba.needles.questions.unknown import CANNOT_TELL, ask_unknown
+
+__all__ = ["CANNOT_TELL", "QUESTION_KINDS", "Story", "ask_questions", "ask_unknown"]

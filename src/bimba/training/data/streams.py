@@ -1,0 +1,117 @@
+"""A stream of needle videos in; each video with all of its questions, and the words of what stands where, out.
+
+Shapes: T frames, H x W patches or queries of one (rows, columns), K words.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bimba.needles import KINDS_WITHOUT_TIMES, NeedleSettings, NeedleStream, StreamedVideo
+from bimba.needles.questions import CANNOT_TELL, QUESTION_KINDS
+from bimba.needles.records import Box, Needle
+from bimba.needles.settings import known_choices
+from bimba.text.prompts import VIDEO_TOKEN, Message
+from bimba.training.recipe.data_settings import Stream
+
+NO_WORD = -1
+"""Fills up the words of a place; a place of nothing else shows nothing."""
+MOST_WORDS = 8
+COVERED = 0.25
+"""A needle stands in a place if it covers so much of it, or if the place holds so much of the needle."""
+
+
+@dataclass(frozen=True)
+class StreamPlace:
+    """A video of a stream."""
+
+    stream: NeedleStream
+    index: int
+
+    def video(self) -> StreamedVideo:
+        """Plan it.
+
+        Raises:
+            VideoError: a picture or a haystack cannot be opened.
+        """
+        return self.stream[self.index]
+
+
+def open_stream(settings: Stream) -> NeedleStream:
+    """The stream of a recipe's source.
+
+    Raises:
+        InputError: an option or a kind of question is unknown or out of range, or OpenMoji is needed and missing.
+    """
+    options = NeedleSettings.of_options({**settings.options, "videos": settings.videos})
+    kinds = KINDS_WITHOUT_TIMES if settings.kinds is None else settings.kinds
+    known_choices("kinds of questions", kinds, QUESTION_KINDS)
+    return NeedleStream(options, kinds=kinds, num_unknown=settings.unknown)
+
+
+def conversations(video: StreamedVideo) -> list[tuple[Message, Message]]:
+    """Questions and answers about a video, each by itself."""
+    asked = [(question.question, question.answer) for question in video.record.questions]
+    asked += [(question, CANNOT_TELL) for question in video.unknown]
+    return [(Message("user", f"{VIDEO_TOKEN}\n{question}"), Message("assistant", answer)) for question, answer in asked]
+
+
+def words_of_places(
+    video: StreamedVideo,
+    groups: Sequence[Sequence[int]],
+    grid: tuple[int, int],
+    ids_of: Callable[[str], Sequence[int]],
+) -> Tensor:
+    """Words of what stands in each place of a video.
+
+    Args:
+        video: knows its needles.
+        groups: frames that are looked at together, T groups of frame numbers.
+        grid: (H, W), places of a frame.
+        ids_of: token ids of a description.
+
+    Returns:
+        int64 [T, H, W, K], -1 where there is no word.
+    """
+    words = torch.full((len(groups), *grid, MOST_WORDS), NO_WORD)
+    for needle in video.record.needles:
+        said = f"{needle.description} {needle.attributes.get('colour', '')}"
+        ids = list(dict.fromkeys(ids_of(said)))
+        mask = _standing(needle, (video.record.height, video.record.width), grid)
+        for number, group in enumerate(groups):
+            if any(needle.first_frame <= frame <= needle.last_frame for frame in group):
+                for row, column in mask.nonzero().tolist():
+                    _add(words[number, row, column], ids)
+    return words
+
+
+def _standing(needle: Needle, size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    """Places [H, W] that a needle stands in."""
+    covered = torch.zeros(grid, dtype=torch.bool)
+    for box in needle.boxes:
+        rows, columns = _overlap(box, size, grid)
+        shared = rows[:, None] * columns[None, :]
+        least = min(1.0, float(rows.sum() * columns.sum()))
+        covered |= shared >= COVERED * least
+    return covered
+
+
+def _overlap(box: Box, size: tuple[int, int], grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """How much of each row [H] and each column [W] of places a box takes up."""
+    left, top, right, bottom = box
+    sides = []
+    for begin, end, pixels, places in ((top, bottom, size[0], grid[0]), (left, right, size[1], grid[1])):
+        place = torch.arange(places)
+        low, high = begin / pixels * places, end / pixels * places
+        sides.append(((place + 1).clamp(max=high) - place.clamp(min=low)).clamp(min=0))
+    return sides[0], sides[1]
+
+
+def _add(words: Tensor, ids: Sequence[int]) -> None:
+    """Write ids behind those that are there, in place, as far as there is room."""
+    there = [word for word in words.tolist() if word != NO_WORD]
+    new = [word for word in ids if word not in there]
+    kept = [*there, *new][: len(words)]
+    words[: len(kept)] = torch.tensor(kept)

@@ -1,0 +1,85 @@
+"""The video's tokens and the words of what stands there in, a loss out: tokens shall point where their words do.
+
+A vision tower and a language model that both start from nothing do not find each other through answers alone for a
+long time. This loss tells them: a token is classified by its cosine to each word of the language model's table.
+
+Shapes: P places of all videos, K words a place, D width of the language model, W words of the vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bimba.models.bimba.modeling import BimbaForConditionalGeneration
+from bimba.training.data.streams import NO_WORD
+from bimba.training.recipe.settings import Words
+
+NOTHING = "nothing"
+"""The word for places where nothing stands."""
+SHARPNESS = 24.0
+"""Cosines are multiplied by it, so that a token can be nearly sure of two words of a thousand."""
+
+
+class WordLoss:
+    """Keeps what a part of the model puts out in its forward pass, and compares it with words.
+
+    Args:
+        model: whose projector (at "tokens") or compressor (at "queries") is listened to.
+        settings: of the recipe.
+        nothing: token id of the word for places where nothing stands.
+    """
+
+    def __init__(self, model: BimbaForConditionalGeneration, settings: Words, nothing: int) -> None:
+        self.settings, self.nothing = settings, nothing
+        self._heard: list[Tensor] = []
+        listened_to = model.projector if settings.at == "tokens" else model.compressor
+        listened_to.register_forward_hook(self._hear)
+
+    def _hear(self, module: nn.Module, given: Any, output: Tensor) -> None:
+        del module, given
+        self._heard.append(output)
+
+    def take(self, table: Tensor, words: Sequence[Tensor], num_frames: Sequence[int]) -> Tensor:
+        """The loss of what was heard since the last call, and forget it.
+
+        Args:
+            table: the language model's embeddings [W, D].
+            words: of each video [P of it, K], see `Example`; [0, K] of a video whose words nobody knows.
+            num_frames: of each video.
+
+        Raises:
+            ValueError: nothing was heard, or tokens and words differ in number.
+        """
+        if not self._heard:
+            raise ValueError("the model was not called")
+        heard, self._heard = self._heard, []
+        tokens = self._by_video(heard, num_frames)
+        pairs = [(t, w) for t, w in zip(tokens, words, strict=True) if len(w)]
+        if not pairs:
+            return 0 * torch.cat(tokens).sum()
+        return self._loss(torch.cat([t for t, _ in pairs]), torch.cat([w for _, w in pairs]), table)
+
+    def _by_video(self, heard: list[Tensor], num_frames: Sequence[int]) -> list[Tensor]:
+        """Tokens [P of it, D] of each video, in the order of the batch."""
+        if self.settings.at == "tokens":
+            (together,) = heard  # [F, S, D]
+            return [video.flatten(0, 1) for video in together.split(list(num_frames))]
+        # The compressor is called once for each length, shortest first: [n, T', H', W', D].
+        in_calls = [video.flatten(0, -2) for call in heard for video in call]
+        order = sorted(range(len(num_frames)), key=lambda index: (num_frames[index], index))
+        by_video = dict(zip(order, in_calls, strict=True))
+        return [by_video[index] for index in range(len(num_frames))]
+
+    def _loss(self, tokens: Tensor, words: Tensor, table: Tensor) -> Tensor:
+        """Cross entropy of tokens [P, D] with the even distribution over their words [P, K]."""
+        is_bare = words[:, 0] == NO_WORD
+        words = words.clone()
+        words[is_bare, 0] = self.nothing
+        cosines = nn.functional.normalize(tokens.float(), dim=-1) @ nn.functional.normalize(table.float(), dim=-1).T
+        log_shares = (SHARPNESS * cosines).log_softmax(dim=-1)
+        there = words != NO_WORD
+        losses = -(log_shares.gather(1, words.clamp(min=0)) * there).sum(dim=1) / there.sum(dim=1)
+        weights = torch.where(is_bare, self.settings.background, 1.0)
+        return (losses * weights).sum() / weights.sum().clamp(min=1e-6)

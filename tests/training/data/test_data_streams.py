@@ -1,0 +1,114 @@
+"""Needle videos that are drawn while training: what of them is asked, and what stands where."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from bimba.errors import InputError
+from bimba.models.bimba.word_tokenizer import word_tokenizer
+from bimba.needles import NeedleStream, StreamedVideo
+from bimba.needles.questions import CANNOT_TELL
+from bimba.needles.vocabulary import needle_words
+from bimba.training.data.streams import MOST_WORDS, NO_WORD, conversations, open_stream, words_of_places
+from bimba.training.recipe.data_settings import Stream
+
+OPTIONS: dict[str, Any] = {
+    "seed": 4, "seconds": 12, "fps": 1, "size": "96x64", "needles": "2-3", "needle_seconds": "1-2", "split": "train",
+    "kinds": ["shape", "digit", "caption"], "questions": 6,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stream() -> NeedleStream:
+    """Forty small videos."""
+    return open_stream(Stream(videos=40, options=OPTIONS, unknown=1.5))
+
+
+def test_every_question_becomes_a_conversation_and_unknown_ones_are_refused(stream: NeedleStream) -> None:
+    for index in range(len(stream)):
+        video = stream[index]
+        talks = conversations(video)
+        assert len(talks) == len(video.record.questions) + len(video.unknown)
+        assert [answer.content for _, answer in talks[len(video.record.questions) :]] == [CANNOT_TELL] * len(
+            video.unknown
+        )
+        assert all(asked.role == "user" and asked.content.startswith("<image>\n") for asked, _ in talks)
+    assert 1.2 < sum(len(stream[index].unknown) for index in range(40)) / 40 < 1.8
+
+
+def test_no_question_needs_the_times_of_frames(stream: NeedleStream) -> None:
+    kinds = {question.kind for index in range(40) for question in stream[index].record.questions}
+    assert not kinds & {"at", "when", "caption_at"}
+    assert {"order", "count", "colour", "first"} <= kinds
+
+
+def naive_words(
+    video: StreamedVideo, frame: int, place: tuple[int, int], grid: tuple[int, int], covered: float
+) -> set[str]:
+    """Words of what stands in a place."""
+    row, column = place
+    record = video.record
+    height, width = record.height / grid[0], record.width / grid[1]
+    found: set[str] = set()
+    for needle in record.needles:
+        if not needle.first_frame <= frame <= needle.last_frame:
+            continue
+        for left, top, right, bottom in needle.boxes:
+            wide = max(0.0, min(right, (column + 1) * width) - max(left, column * width))
+            high = max(0.0, min(bottom, (row + 1) * height) - max(top, row * height))
+            area = min(height * width, (right - left) * (bottom - top))
+            if wide * high >= covered * area:
+                found |= set(needle.description.split()) | {needle.attributes.get("colour", "")} - {""}
+    return found
+
+
+@pytest.mark.parametrize("grid", [(4, 4), (1, 1), (2, 3)], ids=str)
+def test_words_stand_where_needles_do(stream: NeedleStream, grid: tuple[int, int]) -> None:
+    tokenizer = word_tokenizer(needle_words())
+    for index in range(10):
+        video = stream[index]
+        groups = [[frame] for frame in range(12)]
+        words = words_of_places(video, groups, grid, lambda text: tokenizer(text).input_ids)
+        assert words.shape == (12, *grid, MOST_WORDS)
+        for frame in range(12):
+            for row in range(grid[0]):
+                for column in range(grid[1]):
+                    ids = [token for token in words[frame, row, column].tolist() if token != NO_WORD]
+                    told = set(tokenizer.convert_ids_to_tokens(ids))
+                    # Where just a quarter is covered, rounding decides.
+                    assert naive_words(video, frame, (row, column), grid, 0.2501) <= told
+                    assert told <= naive_words(video, frame, (row, column), grid, 0.2499)
+
+
+def test_frames_that_are_looked_at_together_share_their_words(stream: NeedleStream) -> None:
+    tokenizer = word_tokenizer(needle_words())
+
+    def ids_of(text: str) -> list[int]:
+        ids: list[int] = tokenizer(text).input_ids
+        return ids
+
+    video = stream[0]
+    alone = words_of_places(video, [[frame] for frame in range(12)], (1, 1), ids_of)
+    together = words_of_places(video, [list(range(start, start + 4)) for start in range(0, 12, 4)], (1, 1), ids_of)
+    for group in range(3):
+        parts = {int(word) for word in alone[4 * group : 4 * group + 4].flatten() if word != NO_WORD}
+        whole = {int(word) for word in together[group].flatten() if word != NO_WORD}
+        assert whole == set(list(parts)[:MOST_WORDS]) if len(parts) > MOST_WORDS else whole == parts
+
+
+def test_a_place_holds_only_so_many_words() -> None:
+    stream = open_stream(Stream(videos=1, options=OPTIONS | {"needles": 3, "needle_seconds": 1}))
+    words = words_of_places(stream[0], [list(range(12))], (1, 1), lambda text: range(len(text), len(text) + 6))
+    assert words.shape == (1, 1, 1, MOST_WORDS)
+    assert (words != NO_WORD).all()
+    assert len(torch.unique(words)) == MOST_WORDS
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(InputError, match="no 'kindz'"):
+        open_stream(Stream(videos=1, options={"kindz": ["shape"]}))
+    with pytest.raises(InputError, match="use 'colour'"):
+        open_stream(Stream(videos=1, options=OPTIONS, kinds=("color",)))
+    with pytest.raises(InputError, match="do not fit"):
+        open_stream(Stream(videos=1, options=OPTIONS | {"needles": 9}))

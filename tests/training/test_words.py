@@ -1,0 +1,117 @@
+"""The loss that tells the video's tokens which words stand where."""
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bimba.errors import InputError
+from bimba.training.data.streams import MOST_WORDS, NO_WORD
+from bimba.training.loop.watching import LOG_NAME, read_log
+from bimba.training.model.start import start_model
+from bimba.training.model.words import SHARPNESS, WordLoss
+from bimba.training.recipe.settings import Recipe, Words
+from bimba.training.run import train
+from small_runs import small_recipe
+from stream_runs import recipe_of
+
+NOTHING = 3
+
+
+def words_of(*places: list[int]) -> Tensor:
+    """Words [P, K] of some places."""
+    return torch.tensor([place + [NO_WORD] * (MOST_WORDS - len(place)) for place in places])
+
+
+def naive(tokens: Tensor, words: Tensor, table: Tensor, background: float) -> Tensor:
+    """The definition: a weighted mean of cross entropies with even distributions."""
+    total, weights = torch.tensor(0.0), 0.0
+    for token, place in zip(tokens, words.tolist(), strict=True):
+        there = [word for word in place if word != NO_WORD] or [NOTHING]
+        cosines = torch.stack([nn.functional.cosine_similarity(token, word, dim=0) for word in table])
+        log_shares = torch.log_softmax(SHARPNESS * cosines, dim=0)
+        weight = background if place[0] == NO_WORD else 1.0
+        total = total - weight * sum(log_shares[word] for word in there) / len(there)
+        weights += weight
+    return total / weights
+
+
+@pytest.mark.parametrize("at", ["tokens", "queries"])
+def test_it_is_the_mean_cross_entropy_with_the_words(
+    at: Literal["tokens", "queries"], needles: Path, tmp_path: Path
+) -> None:
+    model, _ = start_model(small_recipe(tmp_path, needles))
+    loss = WordLoss(model, Words(at=at, background=0.3), NOTHING)
+    generator = torch.Generator().manual_seed(1)
+    frames = [4, 2, 4]
+    pixels = torch.randn(sum(frames), 3, 70, 70, generator=generator)
+    features = model.get_vision_features(pixels)
+    projected = model.project(features).split(frames)
+    loss._heard.clear()
+    found = model.encode_features(features, frames)
+    if at == "tokens":
+        tokens = [video.flatten(0, -2) for video in projected]
+    else:
+        per_video = [model.compress(video[None])[0] for video in projected]
+        tokens = [video.flatten(0, -2) for video in per_video]
+        loss._heard.clear()
+        found = model.encode_features(features, frames)
+    assert len(found) == 3
+    words = [
+        torch.randint(-1, 40, (len(video), MOST_WORDS), generator=generator).sort(descending=True).values
+        for video in tokens
+    ]
+    words[0][:3] = NO_WORD
+    words[2] = words[2][:0]  # nobody knows
+    table = model.get_parameter("language_model.model.embed_tokens.weight")
+    ours = loss.take(table, words, frames)
+    theirs = naive(torch.cat(tokens[:2]), torch.cat(words[:2]), table, 0.3)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="was not called"):
+        loss.take(table, words, frames)
+
+
+def test_a_token_between_its_two_words_is_best() -> None:
+    table = torch.eye(6)
+    words = words_of([0, 1], [])
+    loss = WordLoss.__new__(WordLoss)
+    loss.settings, loss.nothing = Words(background=1.0), NOTHING
+    between = torch.stack([table[0] + table[1], table[NOTHING]])
+    best = loss._loss(between, words, table)
+    for other in (table[[0, NOTHING]], table[[1, NOTHING]], table[[2, NOTHING]], torch.stack([between[0], table[5]])):
+        assert loss._loss(other, words, table) > best
+
+
+def short(tmp_path: Path, **changes: object) -> Recipe:
+    """Some steps on streamed videos."""
+    return recipe_of(tmp_path, schedule__max_steps=12, schedule__learning_rate=5e-3, **changes)
+
+
+@pytest.mark.parametrize("at", ["tokens", "queries"])
+def test_a_run_lowers_it_and_logs_it(at: str, tmp_path: Path) -> None:
+    recipe = short(tmp_path, objective={"answers": 0, "words": {"at": at}})
+    train(recipe)
+    lines = read_log(recipe.output / LOG_NAME)
+    assert lines[-1]["words_loss"] < lines[0]["words_loss"] - 0.5
+    assert lines[-1]["loss"] == pytest.approx(lines[-1]["words_loss"], rel=1e-4)
+    assert lines[0]["answers_loss"] > 0
+
+
+def test_answers_and_words_are_added_up(tmp_path: Path) -> None:
+    recipe = short(tmp_path, objective={"answers": 0.5, "words": {"weight": 2.0}}, schedule__accumulation=2)
+    train(recipe)
+    line = read_log(recipe.output / LOG_NAME)[0]
+    assert line["loss"] == pytest.approx(0.5 * line["answers_loss"] + 2 * line["words_loss"], rel=1e-4)
+
+
+def test_a_tokenizer_without_the_word_for_nothing_is_refused(needles: Path, tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path / "run", needles, objective={"words": {}})
+    with pytest.raises(InputError, match="a token for 'nothing'"):
+        train(recipe)
+
+
+def test_nothing_to_minimise_is_refused(needles: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nothing would be minimised"):
+        small_recipe(tmp_path / "run", needles, objective={"answers": 0})
