@@ -352,3 +352,14 @@ def test_true_times_are_told_where_the_learned_ones_are_far_off(tiny: VideoQA, t
 def test_a_file_object_of_text_is_refused(tiny: VideoQA, video: Path) -> None:
     with video.open("r", encoding="utf-8") as text, pytest.raises(InputError, match='open it with "rb"'):
         tiny.ask(text, "What?")  # type: ignore[arg-type]
+
+
+def test_a_model_that_was_trained_without_times_is_not_told_any(tiny: VideoQA, video: Path) -> None:
+    told = tiny.processor.decode(tiny.prepare(video, "What is it?", num_frames=4)["input_ids"][0])
+    assert "These frames are located at" in told
+    tiny.processor.time_sentence = False
+    try:
+        untold = tiny.processor.decode(tiny.prepare(video, "What is it?", num_frames=4)["input_ids"][0])
+    finally:
+        tiny.processor.time_sentence = True
+    assert "These frames are located at" not in untold

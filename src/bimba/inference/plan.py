@@ -110,7 +110,7 @@ def plan(
             fix=f"take at least {config.temporal_pooling} frames (--frames).",
         )
     turns = checked_turns(question, has_video=True)
-    messages = messages_about(clip, turns, time_sentence)
+    messages = messages_about(clip, turns, time_sentence and config.time_sentence)
     side = config.patches_per_side
     grid = pooled_shape(clip.num_frames, side, side, config.pool, config.pool_mode)
     num_tokens = num_video_tokens(grid, config.newline_position)

@@ -46,7 +46,7 @@ class RequestBuilder:
         video: the opened video, None to ask without one.
         turns: the conversation, checked.
         sampling: "uniform" or "fps".
-        time_sentence: tell the model the frames' times.
+        time_sentence: tell the model the frames' times, if it was trained with them.
     """
 
     processor: BimbaProcessor
@@ -69,7 +69,8 @@ class RequestBuilder:
         Raises:
             InputError: the placeholder stands where it must not.
         """
-        prompt = self.processor.render(messages_about(clip, self.turns, self.time_sentence))
+        tell_times = self.time_sentence and self.processor.time_sentence
+        prompt = self.processor.render(messages_about(clip, self.turns, tell_times))
         ids: list[int] = self.processor.tokenizer(prompt, add_special_tokens=False)["input_ids"]
         num_tokens = [] if clip is None else [self.processor.num_video_tokens(clip.num_frames)]
         long_ids, _ = expand_placeholders(ids, ids, self.processor.video_token_id, num_tokens)

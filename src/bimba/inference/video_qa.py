@@ -74,7 +74,8 @@ class VideoQA:
             question: the question, or a conversation that ends with one.
             num_frames: at most so many frames are chosen.
             sampling: "uniform" (as released), or "fps": one frame a second where that is at most `num_frames`.
-            time_sentence: tell the model when the frames are (left out for images and bare frames).
+            time_sentence: tell the model when the frames are (left out for images and bare frames, and for models that
+                were trained without, see `BimbaConfig.time_sentence`).
             max_new_tokens: room kept for the answer in the language model's context.
             generation: checked as in `ask`, and not used.
 

@@ -129,6 +129,7 @@ class BimbaConfig(PreTrainedConfig):
         video_token_id: id of the placeholder that stands for one video token in `input_ids`.
         tokenizer_size: number of the tokenizer's own ids; higher ones have embedding rows but are never generated.
         prompt_style: "chatml" (as released, for Qwen) or "template" (the tokenizer's own chat template).
+        time_sentence: the model reads the frames' times in its prompts; if it was trained without, they are left out.
 
     Raises:
         ValueError: a setting is out of range or unknown.
@@ -151,6 +152,7 @@ class BimbaConfig(PreTrainedConfig):
     video_token_id: int | None = None
     tokenizer_size: int | None = None
     prompt_style: Literal["chatml", "template"] = "chatml"
+    time_sentence: bool = True
     initializer_range: float = 0.02
     tie_word_embeddings: bool = False
 

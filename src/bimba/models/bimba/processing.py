@@ -53,6 +53,7 @@ class BimbaProcessor(ProcessorMixin):
         pool_mode: as in `BimbaConfig`.
         newline_position: as in `BimbaConfig`.
         prompt_style: as in `BimbaConfig`.
+        time_sentence: as in `BimbaConfig`.
         chat_template: Jinja template for `apply_chat_template`; ChatML as released, or the tokenizer's own.
     """
 
@@ -68,6 +69,7 @@ class BimbaProcessor(ProcessorMixin):
         pool_mode: PoolMode = "bilinear",
         newline_position: NewlinePosition = "grid",
         prompt_style: Literal["chatml", "template"] = "chatml",
+        time_sentence: bool = True,
         chat_template: str | None = None,
     ) -> None:
         if VIDEO_TOKEN not in tokenizer.get_vocab():
@@ -78,7 +80,7 @@ class BimbaProcessor(ProcessorMixin):
         self.image_mean, self.image_std = list(image_mean), list(image_std)
         self.spatial_pooling, self.temporal_pooling = spatial_pooling, temporal_pooling
         self.pool_mode, self.newline_position = pool_mode, newline_position
-        self.prompt_style = prompt_style
+        self.prompt_style, self.time_sentence = prompt_style, time_sentence
         self.video_token = VIDEO_TOKEN
         self.video_token_id: int = tokenizer.get_vocab()[VIDEO_TOKEN]
         if chat_template is None:
@@ -113,6 +115,7 @@ class BimbaProcessor(ProcessorMixin):
             pool_mode=config.pool_mode,
             newline_position=config.newline_position,
             prompt_style=config.prompt_style,
+            time_sentence=config.time_sentence,
             **pixels,
         )
         if config.tokenizer_size is None:
