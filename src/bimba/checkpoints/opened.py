@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from bimba.checkpoints.tensors import LazyTensor, read_json
 from bimba.errors import CheckpointError
@@ -15,6 +15,10 @@ from bimba.models.bimba.processing import BimbaProcessor
 
 MOST_LISTED = 40
 """Tensors that an error lists before it only counts them."""
+
+
+_GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
+"""What transformers 5 calls tokenizers of no family, from one version to the next."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +66,26 @@ def read_tokenizer(folder: Path, config: BimbaConfig) -> PreTrainedTokenizerBase
         CheckpointError: its files are damaged or do not belong together.
     """
     try:
-        # The language model's config says which tokenizer it is; the folder's own may be of a type that transformers
-        # does not know.
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, config=config.text_config, trust_remote_code=False
-        )
+        tokenizer: PreTrainedTokenizerBase
+        if _says_all_by_itself(folder):
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+        else:
+            # The language model's config says which tokenizer it is; the folder's own may be of a type that
+            # transformers does not know.
+            tokenizer = AutoTokenizer.from_pretrained(folder, config=config.text_config, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises this very class for damaged files
         raise CheckpointError(
             f"the tokenizer files of {folder} cannot be read ({type(error).__name__}: {error}).",
             fix="fetch or copy tokenizer.json, tokenizer_config.json, vocab.json and merges.txt again.",
         ) from error
     return tokenizer
+
+
+def _says_all_by_itself(folder: Path) -> bool:
+    """Whether tokenizer.json is all there is to know: the class of the language model's family would read another."""
+    settings = folder / "tokenizer_config.json"
+    named = read_json(settings).get("tokenizer_class") if settings.is_file() else None
+    return named in _GENERIC and (folder / "tokenizer.json").is_file()
 
 
 def read_processor(folder: Path, config: BimbaConfig) -> BimbaProcessor:

@@ -10,6 +10,7 @@ from bimba.checkpoints.loading import LoadOptions, load_model
 from bimba.errors import InputError
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
+from bimba.provenance import code_and_machine
 from bimba.training.data.collator import Collator
 from bimba.training.data.dataset import TrainingDataset, open_dataset
 from bimba.training.data.lengths import measure_lengths
@@ -38,7 +39,6 @@ from bimba.training.model.start import start_model
 from bimba.training.model.words import NOTHING, WordLoss
 from bimba.training.recipe.settings import Recipe
 from bimba.training.result.finish import finish
-from bimba.training.result.provenance import provenance
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def train(recipe: Recipe, watcher: Watcher | None = None) -> Outcome:
             collator=Collator(processor, with_questions=reads_question, feature_shape=feature_shape),
             order=GlobalOrder(len(store), dealt.global_size, recipe.schedule.seed, lengths),
             counter=Counter(len(store), recipe.data.max_failed),
-            provenance=provenance(),
+            provenance=code_and_machine(),
             teacher=teacher,
             word_loss=_word_loss(recipe, model, processor),
         )

