@@ -2,14 +2,17 @@ import inspect
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from bimba.cli.needles import app, make
+from bimba.cli.needles.show import show
+from bimba.cli.needles.stats import stats
 from bimba.errors import InputError
-from bimba.needles import make_needles, read_needles
+from bimba.needles import NeedleSettings, make_needles, read_needles
 
 SMALL = ["--seconds", "2", "--size", "64x48", "--fps", "10", "--needles", "2", "--needle-seconds", "0.5"]
 
@@ -47,11 +50,56 @@ def test_errors_reach_the_caller(tmp_path: Path) -> None:
         assert message in result.exception.problem
 
 
-@pytest.mark.parametrize("command", [[], ["make"]])
-def test_help_shows_the_command_and_an_example(command: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ([], "make"),
+        (["make"], "bimba needles make --seed 7 --out needles"),
+        (["show"], "bimba needles show needles 2 --out needles.png"),
+        (["stats"], "bimba needles stats needles"),
+    ],
+)
+def test_help_shows_the_command_and_an_example(command: list[str], says: str) -> None:
     result = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
-    assert ("bimba needles make --seed 7 --out needles" if command else "make") in result.stdout
+    assert says in result.stdout
+
+
+def test_every_option_reaches_the_settings(tmp_path: Path) -> None:
+    options = {
+        "seed": "3",
+        "split": "train",
+        "needles": "2-3",
+        "needle-seconds": "0.2-0.4",
+        "gap-frames": "2",
+        "kinds": "shape,picture",
+        "inserted": "0.5",
+        "repeats": "0.25",
+        "copies": "1-2",
+        "pair-window": "3",
+        "scenes": "2",
+        "questions": "5",
+        "videos": "1",
+        "seconds": "3",
+        "size": "64x48",
+        "fps": "10",
+    }
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    result = CliRunner().invoke(app, ["make", "--out", str(tmp_path), *words])
+    assert result.exit_code == 0, result.output
+    settings = read_needles(tmp_path).settings
+    assert settings == NeedleSettings.of_options({name.replace("-", "_"): value for name, value in options.items()})
+    assert (settings.num_needles, settings.needle_seconds, settings.copies) == ((2, 3), (0.2, 0.4), (1, 2))
+
+
+@pytest.mark.parametrize("command", [show, stats])
+def test_other_commands_take_what_make_takes(command: Callable[..., None]) -> None:
+    of_make = inspect.signature(make).parameters
+    of_command = inspect.signature(command).parameters
+    not_drawn = {"out", "codec", "pixel_format", "container", "overwrite", "videos"}
+    assert set(of_make) - not_drawn <= set(of_command)
+    same = [name for name in of_make if name in of_command and name != "out"]
+    assert [(n, of_make[n].default) for n in same] == [(n, of_command[n].default) for n in same]
 
 
 def test_command_and_function_have_the_same_arguments() -> None:

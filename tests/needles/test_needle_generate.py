@@ -1,6 +1,7 @@
 import json
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from needle_runs import decoded_frames, folder_contents, small_run
@@ -39,14 +40,16 @@ def test_json_has_the_documented_layout(tmp_path: Path) -> None:
     assert list(content) == ["format_version", "bimba_version", "library_versions", "settings", "pictures", "videos"]
     (video,) = content["videos"]
     assert list(video) == [
-        *("file", "seed", "num_frames", "fps", "seconds", "width", "height", "background", "needles", "questions")
+        *("file", "seed", "num_frames", "fps", "seconds", "width", "height", "haystack", "needles", "questions")
     ]
     assert (video["num_frames"], video["fps"], video["seconds"]) == (15, "5", 3.0)
-    moment = ["start_seconds", "end_seconds", "first_frame", "last_frame", "box"]
-    assert list(video["needles"][0]) == ["kind", "description", "attributes", *moment]
+    moment = ["start_seconds", "end_seconds", "first_frame", "last_frame"]
+    shown = ["inserted", "boxes", "held_out"]
+    assert list(video["needles"][0]) == ["kind", "description", "attributes", *moment, *shown]
+    assert content["settings"]["num_needles"] == [3, 3]
     question = video["questions"][0]
-    assert list(question) == ["id", "kind", "question", "options", "answer", "answer_letter", "evidence"]
-    assert list(question["evidence"][0]) == ["needle", *moment]
+    assert list(question) == ["id", "kind", "variant", "question", "options", "answer", "answer_letter", "evidence"]
+    assert list(question["evidence"][0]) == ["needle", *moment, "boxes"]
 
 
 def test_manifest_is_read_back_from_folder_or_file(tmp_path: Path) -> None:
@@ -75,6 +78,33 @@ def test_interrupted_run_leaves_whole_videos_only_and_is_continued(tmp_path: Pat
     assert (run.num_written, run.num_skipped) == (2, 1)
     small_run(tmp_path / "straight", videos=3)
     assert folder_contents(tmp_path / "stopped") == folder_contents(tmp_path / "straight")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"needles": "2-3"},
+        {"needle_seconds": "0.3-0.5"},
+        {"split": "train"},
+        {"inserted": 0.5},
+        {"repeats": 1.0},
+        {"copies": 2},
+        {"pair_window": 3},
+        {"scenes": 2},
+        {"gap_frames": 2},
+        {"questions": 3},
+    ],
+    ids=str,
+)
+def test_a_run_with_another_setting_is_another_run(tmp_path: Path, change: dict[str, Any]) -> None:
+    small_run(tmp_path)
+    with pytest.raises(InputError, match=r"holds videos of another run: \w+ is .* there and .* here"):
+        small_run(tmp_path, **change)
+
+
+def test_questions_are_as_many_as_are_asked_for(tmp_path: Path) -> None:
+    run = small_run(tmp_path, questions=7, videos=2)
+    assert [len(video.questions) for video in run.manifest.videos] == [7, 7]
 
 
 def test_interrupted_run_does_not_take_other_settings(tmp_path: Path) -> None:
@@ -147,7 +177,7 @@ def test_pictures_are_part_of_what_a_run_is(tmp_path: Path) -> None:
     run = small_run(tmp_path / "out", pictures=photos, kinds="picture")
     assert [picture.name for picture in run.manifest.pictures] == ["cat", "dog", "red car"]
     assert {needle.attributes["name"] for needle in run.manifest.videos[0].needles} == {"cat", "dog", "red car"}
-    assert {question.kind for question in run.manifest.videos[0].questions} >= {"appears", "count", "order"}
+    assert {question.kind for question in run.manifest.videos[0].questions} >= {"count", "order", "list", "first"}
 
     photos.rename(tmp_path / "moved")
     moved = small_run(tmp_path / "out", pictures=tmp_path / "moved", kinds=["picture"])
@@ -161,7 +191,7 @@ def test_pictures_are_part_of_what_a_run_is(tmp_path: Path) -> None:
 def test_pictures_join_the_kinds_when_there_are_some(tmp_path: Path) -> None:
     Image.new("RGB", (16, 16)).save(tmp_path / "cat.png")
     run = small_run(tmp_path / "out", pictures=tmp_path)
-    assert run.manifest.settings.kinds == ("shape", "digit", "caption", "picture")
+    assert run.manifest.settings.kinds == ("shape", "digit", "letter", "caption", "picture")
 
 
 def test_progress_counts_every_frame(tmp_path: Path) -> None:
@@ -176,9 +206,9 @@ def test_progress_counts_every_frame(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[]", "has format_version None; this bimba reads 1"),
-        ('{"format_version": 2}', "has format_version 2; this bimba reads 1"),
-        ('{"format_version": 1}', r"is not a needles\.json: bimba_version: Field required"),
+        ("[]", "has format_version None; this bimba reads 2"),
+        ('{"format_version": 1}', "has format_version 1; this bimba reads 2"),
+        ('{"format_version": 2}', r"is not a needles\.json: bimba_version: Field required"),
     ],
 )
 def test_what_is_no_needles_json_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -16,6 +16,7 @@ import typer
 
 from bimba import __version__
 from bimba.cli import bench, data, needles
+from bimba.cli import eval as evaluation
 from bimba.cli.ask import ask
 from bimba.cli.chat import chat
 from bimba.cli.convert import convert
@@ -41,6 +42,7 @@ app.command(epilog="Example: bimba train recipe.yaml schedule.max_steps=2 output
 app.command(epilog="Example: bimba convert ADAPTER_DIR OUT_DIR --base BASE_DIR")(convert)
 app.command(epilog="Example: bimba demo --out bimba-demo")(demo)
 app.command(epilog="Example: bimba doctor --json")(doctor)
+app.add_typer(evaluation.app, name="eval")
 app.add_typer(needles.app, name="needles")
 app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")

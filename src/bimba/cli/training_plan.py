@@ -19,7 +19,8 @@ from bimba.training.loop.run_folder import RECIPE_NAME, RESULT_NAME, changes
 from bimba.training.loop.saving import step_of, whole_checkpoint
 from bimba.training.model.parts import prepare_parts
 from bimba.training.model.start import read_outline_of
-from bimba.training.recipe.settings import Checkpoint, Needles, Parts, Recipe
+from bimba.training.recipe.data_settings import Needles
+from bimba.training.recipe.settings import Checkpoint, Parts, Recipe
 from bimba.training.recipe.shipped import shipped_recipes
 
 

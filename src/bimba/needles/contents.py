@@ -165,8 +165,8 @@ def choose_contents(
 ) -> list[Content]:
     """Return what the needles of a video show, in order of time.
 
-    Each needle's kind is uniform over `kinds`. Within a kind nothing is shown twice before everything was shown once,
-    but for one thing that is shown `num_repeats` times.
+    Each needle's kind is uniform over `kinds`. Within a kind nothing is shown twice while something is not shown at
+    all, but for one thing that is shown `num_repeats` times.
     """
     left: dict[NeedleKind, list[Content]] = {}
     chosen = []

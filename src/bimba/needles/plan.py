@@ -186,9 +186,10 @@ def _place(
     if inserted:
         boxes: tuple[Box, ...] = ((0, 0, settings.width, settings.height),)
     else:
+        num_copies = int(rng.integers(settings.copies[0], settings.copies[1] + 1))
+        scale /= num_copies**0.5  # where there are several, they are smaller, so that there is room for them
         tile_height, tile_width = draw_needle(content, settings.width, settings.height, scale).shape[:2]
-        low, high = settings.copies
-        boxes = _boxes(rng, int(rng.integers(low, high + 1)), (tile_width, tile_height), settings)
+        boxes = _boxes(rng, num_copies, (tile_width, tile_height), settings)
     end_frame = first_frame + length
     moment = place_in_time((first_frame + length / 2) / settings.num_frames)
     record = Needle(

@@ -43,5 +43,6 @@ def needle_words() -> list[str]:
         *CAPTION_FIRST_WORDS,
         *CAPTION_SECOND_WORDS,
         *(concept.name for concept in concepts()),
+        "At",  # at the end, so that the words before it keep their ids
     ]
     return list(dict.fromkeys(word for text in texts for word in text.split()))

@@ -1,4 +1,4 @@
-"""`bimba needles`: options in, a folder of needle videos with questions out, and what was written on the terminal."""
+"""`bimba needles make`: options in, a folder of needle videos with questions out, and what was written."""
 
 import json
 import shlex
@@ -8,44 +8,42 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bimba.cli import options
+from bimba.cli.needles import choices
+
 if TYPE_CHECKING:
     from bimba.needles import NeedleRun
 
-app = typer.Typer(help="Videos with hidden pictures and questions whose answers are known.", no_args_is_help=True)
 
-
-@app.callback()
-def _needles() -> None:
-    """Videos with hidden pictures and questions whose answers are known."""
-
-
-@app.command(epilog="Example: bimba needles make --seed 7 --out needles --videos 3 --seconds 120 --needles 6")
 def make(
     out: Annotated[Path, typer.Option(help="Folder for the videos and needles.json.")],
-    seed: Annotated[int, typer.Option(help="The same seed and options give the same videos.")] = 0,
-    videos: Annotated[int, typer.Option(help="How many videos.")] = 1,
-    seconds: Annotated[float, typer.Option(help="Length of each video.")] = 60.0,
-    size: Annotated[str, typer.Option(metavar="WxH", help="Width and height in pixels.")] = "448x336",
-    fps: Annotated[str, typer.Option(help="Frames a second: 25, 29.97, 30000/1001, ...")] = "25",
+    seed: choices.Seed = 0,
+    videos: choices.Videos = 1,
+    seconds: choices.Seconds = 60.0,
+    size: choices.Size = "448x336",
+    fps: choices.Fps = "25",
     codec: Annotated[str, typer.Option(help="Any video encoder of PyAV: libx264, libvpx-vp9, ffv1, ...")] = "libx264",
     pixel_format: Annotated[str, typer.Option(help="How the encoder stores a pixel.")] = "yuv420p",
     container: Annotated[str | None, typer.Option(help="mp4, mkv or webm; by default the codec's usual one.")] = None,
-    needles: Annotated[int, typer.Option(help="Needles in each video.")] = 4,
-    needle_seconds: Annotated[float, typer.Option(help="How long each needle is visible.")] = 2.0,
-    kinds: Annotated[
-        str | None,
-        typer.Option(
-            help="What needles may be, commas between: shape, digit, caption, picture. By default all there is."
-        ),
-    ] = None,
-    pictures: Annotated[
-        Path | None, typer.Option(help="Folder of png and jpg files, named after what they show (red_car.png).")
-    ] = None,
+    split: choices.Split = "test",
+    needles: choices.Needles = "4",
+    needle_seconds: choices.NeedleSeconds = "2",
+    gap_frames: choices.GapFrames = 1,
+    kinds: choices.Kinds = None,
+    pictures: choices.Pictures = None,
+    inserted: choices.Inserted = 0.0,
+    repeats: choices.Repeats = 0.0,
+    copies: choices.Copies = "1",
+    pair_window: choices.PairWindow = None,
+    scenes: choices.Scenes = "1",
+    haystack: choices.Haystack = None,
+    photos: choices.Photos = None,
+    questions: choices.Questions = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another run in the folder.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object: paths and counts.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, and no text at the end.")] = False,
+    json_: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Make videos of a moving background with something put into it for a moment, and questions about it.
+    """Make videos into which something is put for a moment, and questions about it.
 
     A run that was interrupted is continued by the same command.
     """
@@ -80,10 +78,20 @@ def make(
             codec=codec,
             pixel_format=pixel_format,
             container=container,
+            split=split,
             needles=needles,
             needle_seconds=needle_seconds,
+            gap_frames=gap_frames,
             kinds=kinds,
             pictures=pictures,
+            inserted=inserted,
+            repeats=repeats,
+            copies=copies,
+            pair_window=pair_window,
+            scenes=scenes,
+            haystack=haystack,
+            photos=photos,
+            questions=questions,
             overwrite=overwrite,
             on_progress=show,
         )
