@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from bimba.cli import app
 
 BIMBA = Path(sys.executable).with_name("bimba")
-COMMANDS = {"ask", "bench", "chat", "convert", "data", "demo", "doctor", "needles", "plan", "train"}
+COMMANDS = {"ask", "bench", "chat", "convert", "data", "demo", "doctor", "eval", "needles", "plan", "train"}
 
 
 def bimba(
@@ -93,6 +93,10 @@ def test_the_example_of_each_help_works(
     shutil.copy(video, tmp_path / "talk.mp4")
     (tmp_path / "recipe.yaml").write_text(json.dumps(recipe_for(model)))  # JSON is YAML
     (tmp_path / "train.json").write_text(json.dumps([ENTRY] * 13))
+    if command == ("eval", "show"):
+        bimba(
+            "eval", "run", "needles", "--model", model, "--out", "results", "--frames", 32, "--videos", 1, cwd=tmp_path
+        )
     stand_ins = {
         "mmiemon/BIMBA-LLaVA-Qwen2-7B": str(model),
         "ADAPTER_DIR": str(golden / "tiny_lora"),

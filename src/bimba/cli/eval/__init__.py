@@ -1,0 +1,31 @@
+"""`bimba eval`: a model in; how well it answers the questions of a benchmark, with intervals and provenance, out.
+
+`bimba eval run NAME` asks, one module a benchmark; `show` prints the tables of a folder again, `printed` writes them.
+"""
+
+import typer
+
+from bimba.cli.eval.needles import needles
+from bimba.cli.eval.show import show
+
+app = typer.Typer(help="Measure how well a model answers.", no_args_is_help=True)
+run = typer.Typer(help="Ask a model the questions of a benchmark.", no_args_is_help=True)
+
+
+@app.callback()
+def _eval() -> None:
+    """Measure how well a model answers."""
+
+
+@run.callback()
+def _run() -> None:
+    """Ask a model the questions of a benchmark."""
+
+
+run.command(
+    epilog="Example: bimba eval run needles --model mmiemon/BIMBA-LLaVA-Qwen2-7B --out results --frames 64 --videos 2"
+)(needles)
+app.add_typer(run, name="run")
+app.command(epilog="Example: bimba eval show results")(show)
+
+__all__ = ["app"]

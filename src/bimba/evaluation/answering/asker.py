@@ -1,0 +1,160 @@
+"""Frames and questions in; for each question what the model says, and the likelihood of each option, out.
+
+Shapes: T frames, S patches a frame, Dv width of the vision tower, V tokens of the video, D width.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bimba.errors import InputError
+from bimba.evaluation.answering.beginning import Beginning
+from bimba.evaluation.answering.prompt import Prompt, option_ids, write_prompt
+from bimba.inference import VideoQA
+from bimba.inference.generation import generation_settings
+from bimba.models.bimba.encoding import FRAMES_PER_STEP
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question, with the options to choose from if there are some."""
+
+    question: str
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model answers.
+
+    Attributes:
+        said: in its own words, the likeliest token each time.
+        token_ids: of that, the end of the turn included if it came.
+        scores: log-probability of each option as the whole answer, the end of the turn included.
+    """
+
+    said: str
+    token_ids: tuple[int, ...]
+    scores: tuple[float, ...]
+
+
+class Asker:
+    """Asks a model many questions about one video; the answers are those that `VideoQA.ask` gives to each by itself.
+
+    Args:
+        qa: model and processor.
+        max_new_tokens: at most so many tokens are answered.
+        batch_size: prompts that the language model reads at a time; it changes nothing beyond rounding.
+    """
+
+    def __init__(self, qa: VideoQA, *, max_new_tokens: int, batch_size: int) -> None:
+        self._qa, self._model, self._processor = qa, qa.model, qa.processor
+        self._batch_size = batch_size
+        self._settings = generation_settings(qa.model.generation_config, max_new_tokens, {})
+        self._max_new_tokens = max_new_tokens
+        ends = self._settings.eos_token_id
+        self._ends = frozenset([] if ends is None else ends if isinstance(ends, list) else [ends])
+
+    def check(self, num_frames: int) -> None:
+        """Refuse a video that is too short or too long for the model before any is encoded.
+
+        Raises:
+            InputError: it is.
+        """
+        self._check_length(num_frames, self._processor.num_video_tokens(num_frames))
+
+    @torch.no_grad()
+    def look(self, frames: Iterable[NDArray[np.uint8]]) -> Tensor:
+        """Features [T, S, Dv] of frames, each uint8 ``[H, W, 3]``; few pixels are in memory at a time."""
+        # As many as the tower takes at once, so that the features are to the bit those of all pixels together.
+        chunks = (self._processor.make_pixels(chunk) for chunk in _batches(frames, FRAMES_PER_STEP))
+        return torch.cat([self._model.get_vision_features(pixels) for pixels in chunks])
+
+    @torch.no_grad()
+    def answer(self, vision_features: Tensor, queries: Sequence[Query]) -> list[Reply]:
+        """Ask about the video with these features [T, S, Dv].
+
+        Raises:
+            InputError: a prompt is longer than the language model reads.
+        """
+        if not self._model.config.reads_question:
+            [video] = self._model.encode_features(vision_features)
+            return self._ask(video, len(vision_features), queries)
+        replies = []
+        for query in queries:
+            ids = torch.tensor(self._processor.question_ids(query.question), device=self._model.input_device)
+            words = self._model.get_input_embeddings()(ids)
+            [video] = self._model.encode_features(vision_features, questions=[words])
+            replies += self._ask(video, len(vision_features), [query])
+        return replies
+
+    def _ask(self, video: Tensor, num_frames: int, queries: Sequence[Query]) -> list[Reply]:
+        """Ask about a video with these tokens [V, D]."""
+        if not queries:
+            return []
+        prompts = [write_prompt(self._processor, query.question, len(video)) for query in queries]
+        self._check_length(num_frames, max(len(prompt.beginning) + len(prompt.rest) for prompt in prompts))
+        beginning = Beginning(self._model, prompts[0].beginning, video)
+        said = self._say(beginning, prompts)
+        scores = self._score(beginning, prompts, queries)
+        decode = self._processor.tokenizer.decode
+        return [
+            Reply(decode(ids, skip_special_tokens=True), tuple(ids), tuple(likelihoods))
+            for ids, likelihoods in zip(said, scores, strict=True)
+        ]
+
+    def _say(self, beginning: Beginning, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """Ids of the answer to each prompt."""
+        answers = []
+        for batch in _batches(prompts, self._batch_size):
+            answers += beginning.generate(
+                [prompt.rest for prompt in batch],
+                generation_config=self._settings,
+                tokenizer=self._processor.tokenizer,
+            )
+        return [self._up_to_its_end(ids) for ids in answers]
+
+    def _up_to_its_end(self, ids: list[int]) -> list[int]:
+        """An answer without the padding that waits for longer ones."""
+        return ids[: next((place for place, token in enumerate(ids, start=1) if token in self._ends), len(ids))]
+
+    def _score(self, beginning: Beginning, prompts: Sequence[Prompt], queries: Sequence[Query]) -> list[list[float]]:
+        """Log-probability of each option of each question."""
+        asked = [
+            (number, prompt.rest, option_ids(self._processor, query.question, option, self._ends))
+            for number, (prompt, query) in enumerate(zip(prompts, queries, strict=True))
+            for option in query.options
+        ]
+        scores: list[list[float]] = [[] for _ in queries]
+        for batch in _batches(asked, self._batch_size):
+            num_kept = 1 + max(len(answer) for _, _, answer in batch)
+            logits = beginning.logits([rest + answer for _, rest, answer in batch], num_kept)
+            for row, (number, _, answer) in zip(logits, batch, strict=True):
+                likelihoods = row[-len(answer) - 1 : -1].log_softmax(-1)
+                chosen = likelihoods.gather(1, torch.tensor(answer, device=row.device)[:, None])
+                scores[number].append(float(chosen.double().sum()))
+        return scores
+
+    def _check_length(self, num_frames: int, num_tokens: int) -> None:
+        limit = self._qa.context_length
+        if limit is not None and num_tokens + self._max_new_tokens > limit:
+            raise InputError(
+                f"a prompt about {num_frames} frames has {num_tokens:,} tokens or more, and {self._max_new_tokens} may "
+                f"be answered; the language model reads {limit:,} at most.",
+                fix="take shorter videos (--frames), or pool more frames together (--temporal-pooling 4).",
+            )
+
+
+def _batches(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Values in order, so many at a time."""
+    left = iter(values)
+    while batch := list(islice(left, size)):
+        yield batch

@@ -1,0 +1,11 @@
+"""How well a model answers questions about needle videos that nobody stored: settings in, a folder of results out.
+
+The flow, one module a step: settings -> asked (videos and their questions, in order) -> asking (what the model says)
+-> lines (one a question, on disk) -> tables -> heat_map, kind_bars (pictures); `run` puts them together.
+"""
+
+from bimba.evaluation.needles.lines import Line, read_lines
+from bimba.evaluation.needles.run import Outcome, Progress, evaluate_needles, read_results
+from bimba.evaluation.needles.settings import NeedleEvaluation
+
+__all__ = ["Line", "NeedleEvaluation", "Outcome", "Progress", "evaluate_needles", "read_lines", "read_results"]
