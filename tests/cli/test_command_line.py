@@ -97,6 +97,9 @@ def test_the_example_of_each_help_works(
         bimba(
             "eval", "run", "needles", "--model", model, "--out", "results", "--frames", 32, "--videos", 1, cwd=tmp_path
         )
+    if command in (("needles", "show"), ("needles", "stats")):
+        short = ("--seconds", 20, "--size", "64x48", "--fps", 2)
+        bimba("needles", "make", "--out", "needles", "--videos", 3, *short, cwd=tmp_path)
     stand_ins = {
         "mmiemon/BIMBA-LLaVA-Qwen2-7B": str(model),
         "ADAPTER_DIR": str(golden / "tiny_lora"),
