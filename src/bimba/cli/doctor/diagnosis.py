@@ -33,6 +33,7 @@ CORE = {
     "av": "av",
     "pillow": "PIL",
     "pydantic": "pydantic",
+    "filelock": "filelock",
     "packaging": "packaging.requirements",
     "bimba": "bimba.inference",
 }
