@@ -42,7 +42,7 @@ def draw_needle(content: Content, width: int, height: int, scale: float) -> NDAr
         content: what to draw.
         width: of the frame, in pixels.
         height: of the frame, in pixels.
-        scale: size of the needle as a share of the frame's shorter side; for captions, of five lines of text.
+        scale: size of the needle as a share of the frame's shorter side; for captions, of two lines of text.
 
     Raises:
         VideoError: the picture file cannot be opened.
@@ -228,7 +228,7 @@ def _glyph_mask(glyph: str, side: int) -> Image.Image:
 
 def _caption(text: str, width: int, height: int, scale: float) -> Image.Image:
     """Return dark words on a light plate, on one line where that is large enough to read, else one word a line."""
-    wanted = max(12.0, min(width, height) * scale / 2.6)
+    wanted = max(12.0, min(width, height) * scale / 2.0)
     one_line = _fitted_size([text], width, height, wanted)
     lines = [text] if one_line >= wanted else text.split()
     size = _fitted_size(lines, width, height, wanted)
