@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Literal, Self, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -105,6 +105,9 @@ Range = Annotated[tuple[float, float], BeforeValidator(number_range)]
 CountRange = Annotated[tuple[int, int], BeforeValidator(count_range)]
 
 
+M = TypeVar("M", bound=BaseModel)
+
+
 class NeedleSettings(BaseModel):
     """Everything that decides what the videos of a run look like; the same settings give the same videos."""
 
@@ -159,17 +162,8 @@ class NeedleSettings(BaseModel):
         Raises:
             InputError: a name is unknown (the nearest known one is suggested) or a value is out of range.
         """
-        for name in values:
-            if name not in cls.model_fields:
-                near = difflib.get_close_matches(name, cls.model_fields, n=1, cutoff=0.5)
-                known = f"{near[0]!r}" if near else ", ".join(cls.model_fields)
-                raise InputError(f"needles have no setting {name!r}.", fix=f"use {known}.")
-        try:
-            return cls.model_validate(dict(values))
-        except ValidationError as error:
-            raise InputError(
-                _one_line(error), fix="change that setting; `bimba needles make --help` lists them."
-            ) from None
+        fix = "change that setting; `bimba needles make --help` lists them."
+        return checked_model(cls, values, ("needles have", "the needle settings"), fix)
 
     @classmethod
     def of_options(cls, options: Mapping[str, object]) -> Self:
@@ -260,6 +254,29 @@ def known_choices(what: str, chosen: Sequence[str], known: Iterable[str]) -> Non
             raise InputError(f"{what}: there is no {name!r}.", fix=fix)
 
 
+def checked_model(kind: type[M], values: Mapping[str, object], called: tuple[str, str], fix: str) -> M:
+    """Build settings of any kind from names and values, turning what is wrong into a message for the user.
+
+    Args:
+        kind: of the settings.
+        values: by name.
+        called: what messages begin with: "needles have" (no setting ...), "the needle settings" (do not hold: ...).
+        fix: what to do about a value that is out of range.
+
+    Raises:
+        InputError: a name is unknown (the nearest known one is suggested) or a value is out of range.
+    """
+    for name in values:
+        if name not in kind.model_fields:
+            near = difflib.get_close_matches(name, kind.model_fields, n=1, cutoff=0.5)
+            known = f"{near[0]!r}" if near else ", ".join(kind.model_fields)
+            raise InputError(f"{called[0]} no setting {name!r}.", fix=f"use {known}.")
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        raise InputError(f"{called[1]} do not hold: {_one_line(error)}.", fix=fix) from None
+
+
 def _one_line(error: ValidationError) -> str:
     """Say each thing pydantic found wrong, with the setting's name and the value that was given."""
     found = []
@@ -267,4 +284,4 @@ def _one_line(error: ValidationError) -> str:
         message = item["msg"].removeprefix("Value error, ")
         where = ".".join(str(part) for part in item["loc"])
         found.append(f"{where} = {item['input']!r}: {message}" if where else message)
-    return "the needle settings do not hold: " + "; ".join(found) + "."
+    return "; ".join(found)

@@ -1,12 +1,11 @@
 """What an evaluation on needle videos asks: arguments in, checked and frozen settings out."""
 
-import difflib
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from bimba.errors import InputError
 from bimba.needles import KINDS_WITHOUT_TIMES, NeedleSettings, NeedleStream
@@ -17,6 +16,7 @@ from bimba.needles.settings import (
     CountRange,
     NeedleKind,
     Split,
+    checked_model,
     count_range,
     known_choices,
     parse_size,
@@ -90,15 +90,9 @@ class NeedleEvaluation(BaseModel):
             InputError: a name is unknown (the nearest known one is suggested), a value is out of range, needles do not
                 fit into the shortest video, or a folder holds nothing to show.
         """
-        for name in values:
-            if name not in cls.model_fields:
-                near = difflib.get_close_matches(name, cls.model_fields, n=1, cutoff=0.5)
-                known = f"{near[0]!r}" if near else ", ".join(cls.model_fields)
-                raise InputError(f"bimba eval run needles has no setting {name!r}.", fix=f"use {known}.")
-        try:
-            settings = cls.model_validate(dict(values))
-        except ValidationError as error:
-            raise InputError(_one_line(error), fix="change it; `bimba eval run needles --help` tells more.") from None
+        fix = "change it; `bimba eval run needles --help` tells more."
+        called = ("bimba eval run needles has", "the evaluation's settings")
+        settings = checked_model(cls, values, called, fix)
         known_choices("kinds of questions", settings.kinds, QUESTION_KINDS)
         for frames in settings.frames:
             for size in settings.sizes:
@@ -179,13 +173,3 @@ def _check_room(videos: NeedleSettings) -> None:
         raise InputError(
             error.problem, fix="take longer videos (--frames), or at most that many needles (--needles)."
         ) from error
-
-
-def _one_line(error: ValidationError) -> str:
-    """Say each thing pydantic found wrong, with the setting's name and the value that was given."""
-    found = []
-    for item in error.errors(include_url=False, include_context=False):
-        message = item["msg"].removeprefix("Value error, ")
-        where = ".".join(str(part) for part in item["loc"])
-        found.append(f"{where} = {item['input']!r}: {message}" if where else message)
-    return "the evaluation's settings do not hold: " + "; ".join(found) + "."
