@@ -8,7 +8,7 @@ import numpy as np
 from bimba.needles.contents import Picture, pictures_of
 from bimba.needles.haystacks import FrameArray, check_haystack
 from bimba.needles.plan import VideoPlan, plan_video, render_frames
-from bimba.needles.questions import QUESTION_KINDS, Story, ask_questions, ask_unknown
+from bimba.needles.questions import QUESTION_KINDS, Story, ask_about_itself, ask_questions, ask_unknown
 from bimba.needles.records import VideoRecord
 from bimba.needles.schedule import check_schedule
 from bimba.needles.seeds import generator
@@ -26,6 +26,8 @@ class StreamedVideo:
     record: VideoRecord
     unknown: tuple[str, ...]
     """Questions that it does not answer."""
+    itself: tuple[str, ...]
+    """Questions to the model about itself."""
 
     def frames(self, indices: Sequence[int] | None = None) -> Iterator[FrameArray]:
         """Yield frames uint8 ``[H, W, 3]``, all of them or those with these ascending indices."""
@@ -39,6 +41,7 @@ class NeedleStream(Sequence[StreamedVideo]):
         settings: of the videos; `num_videos` is the length.
         kinds: of questions.
         num_unknown: questions a video that it does not answer, on average.
+        num_itself: questions a video to the model about itself, on average.
 
     Raises:
         InputError: a kind of question is unknown, the needles do not fit, a folder of pictures, videos or photos holds
@@ -51,6 +54,7 @@ class NeedleStream(Sequence[StreamedVideo]):
         *,
         kinds: Sequence[str] = tuple(QUESTION_KINDS),
         num_unknown: float = 0.0,
+        num_itself: float = 0.0,
     ) -> None:
         known_choices("kinds of questions", kinds, QUESTION_KINDS)
         check_schedule(settings)
@@ -58,6 +62,7 @@ class NeedleStream(Sequence[StreamedVideo]):
         self.settings = settings
         self.kinds = tuple(kinds)
         self.num_unknown = num_unknown
+        self.num_itself = num_itself
         self.pictures = pictures_of(settings)
 
     def __len__(self) -> int:
@@ -76,12 +81,20 @@ class NeedleStream(Sequence[StreamedVideo]):
         plan = plan_video(self.settings, index, self.pictures)
         story = story_of(plan, self.settings, self.pictures)
         record = record_of(plan, self.settings, story, name=f"{index:07d}", kinds=self.kinds)
-        return StreamedVideo(plan, record, self._unknown(plan, story))
+        return StreamedVideo(plan, record, self._unknown(plan, story), self._itself(plan))
 
     def _unknown(self, plan: VideoPlan, story: Story) -> tuple[str, ...]:
         rng = generator(plan.seed, "unknown")
-        count = int(self.num_unknown) + int(rng.random() < self.num_unknown % 1)
-        return tuple(ask_unknown(story, rng, self.settings.split) for _ in range(count))
+        return tuple(ask_unknown(story, rng, self.settings.split) for _ in range(_drawn(self.num_unknown, rng)))
+
+    def _itself(self, plan: VideoPlan) -> tuple[str, ...]:
+        rng = generator(plan.seed, "itself")
+        return tuple(ask_about_itself(rng) for _ in range(_drawn(self.num_itself, rng)))
+
+
+def _drawn(mean: float, rng: np.random.Generator) -> int:
+    """A whole number next to the mean, with that mean."""
+    return int(mean) + int(rng.random() < mean % 1)
 
 
 def story_of(plan: VideoPlan, settings: NeedleSettings, pictures: Sequence[Picture]) -> Story:

@@ -8,7 +8,7 @@ import torch
 from bimba.errors import InputError
 from bimba.models.bimba.word_tokenizer import word_tokenizer
 from bimba.needles import NeedleStream, StreamedVideo
-from bimba.needles.questions import CANNOT_TELL
+from bimba.needles.questions import ABOUT_ITSELF, CANNOT_TELL
 from bimba.needles.vocabulary import needle_words
 from bimba.training.data.streams import MOST_WORDS, NO_WORD, conversations, open_stream, words_of_places
 from bimba.training.recipe.data_settings import Stream
@@ -22,19 +22,19 @@ OPTIONS: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def stream() -> NeedleStream:
     """Forty small videos."""
-    return open_stream(Stream(videos=40, options=OPTIONS, unknown=1.5))
+    return open_stream(Stream(videos=40, options=OPTIONS, unknown=1.5, itself=0.5))
 
 
 def test_every_question_becomes_a_conversation_and_unknown_ones_are_refused(stream: NeedleStream) -> None:
     for index in range(len(stream)):
         video = stream[index]
         talks = conversations(video)
-        assert len(talks) == len(video.record.questions) + len(video.unknown)
-        assert [answer.content for _, answer in talks[len(video.record.questions) :]] == [CANNOT_TELL] * len(
-            video.unknown
-        )
+        assert len(talks) == len(video.record.questions) + len(video.unknown) + len(video.itself)
+        others = [CANNOT_TELL] * len(video.unknown) + [ABOUT_ITSELF] * len(video.itself)
+        assert [answer.content for _, answer in talks[len(video.record.questions) :]] == others
         assert all(asked.role == "user" and asked.content.startswith("<image>\n") for asked, _ in talks)
     assert 1.2 < sum(len(stream[index].unknown) for index in range(40)) / 40 < 1.8
+    assert 0.25 < sum(len(stream[index].itself) for index in range(40)) / 40 < 0.75
 
 
 def test_no_question_needs_the_times_of_frames(stream: NeedleStream) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bimba.needles import KINDS_WITHOUT_TIMES, NeedleSettings, NeedleStream, StreamedVideo
-from bimba.needles.questions import CANNOT_TELL, QUESTION_KINDS
+from bimba.needles.questions import ABOUT_ITSELF, CANNOT_TELL, QUESTION_KINDS
 from bimba.needles.records import Box, Needle
 from bimba.needles.settings import known_choices
 from bimba.text.prompts import VIDEO_TOKEN, Message
@@ -48,13 +48,14 @@ def open_stream(settings: Stream) -> NeedleStream:
     options = NeedleSettings.of_options({**settings.options, "videos": settings.videos})
     kinds = KINDS_WITHOUT_TIMES if settings.kinds is None else settings.kinds
     known_choices("kinds of questions", kinds, QUESTION_KINDS)
-    return NeedleStream(options, kinds=kinds, num_unknown=settings.unknown)
+    return NeedleStream(options, kinds=kinds, num_unknown=settings.unknown, num_itself=settings.itself)
 
 
 def conversations(video: StreamedVideo) -> list[tuple[Message, Message]]:
     """Questions and answers about a video, each by itself."""
     asked = [(question.question, question.answer) for question in video.record.questions]
     asked += [(question, CANNOT_TELL) for question in video.unknown]
+    asked += [(question, ABOUT_ITSELF) for question in video.itself]
     return [(Message("user", f"{VIDEO_TOKEN}\n{question}"), Message("assistant", answer)) for question, answer in asked]
 
 

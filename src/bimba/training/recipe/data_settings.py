@@ -50,12 +50,14 @@ class Stream(Settings):
         options: arguments of `bimba.needles.make_needles`, such as seed, split, seconds, fps, size and needles.
         kinds: of questions; all that can be answered without the frames' times if None.
         unknown: questions a video, on average, that it does not answer; the answer is "I cannot tell".
+        itself: questions a video, on average, about what the model can be asked.
     """
 
     videos: int = Field(ge=1)
     options: dict[str, Any] = Field(default={})
     kinds: tuple[str, ...] | None = None
     unknown: float = Field(default=0.0, ge=0, le=10)
+    itself: float = Field(default=0.0, ge=0, le=10)
 
 
 class Source(Settings):
