@@ -26,6 +26,7 @@ COMMANDS = (
     "",
     "ask",
     "bench",
+    "bench ablation",
     "bench compress",
     "bench scan",
     "chat",

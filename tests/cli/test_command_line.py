@@ -16,6 +16,7 @@ import typer
 from safetensors.torch import load_file
 
 from bimba.cli import app
+from needle_model import make_needle_model
 
 BIMBA = Path(sys.executable).with_name("bimba")
 COMMANDS = {"ask", "bench", "chat", "convert", "data", "demo", "doctor", "eval", "needles", "plan", "train"}
@@ -105,7 +106,10 @@ def test_the_example_of_each_help_works(
         "ADAPTER_DIR": str(golden / "tiny_lora"),
         "BASE_DIR": str(golden / "tiny_base"),
         "OUT_DIR": "converted",
+        "MODEL_DIR": "words",
     }
+    if "MODEL_DIR" in example[1]:
+        make_needle_model(tmp_path / "words")
     words = [stand_ins.get(word, word) for word in shlex.split(example[1])]
     done = subprocess.run(
         [BIMBA, *words], input="What happens?\n", capture_output=True, text=True, check=False, cwd=tmp_path, timeout=300

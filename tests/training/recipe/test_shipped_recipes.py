@@ -23,7 +23,7 @@ from bimba.training.recipe import shipped
 from bimba.training.recipe.data_settings import Needles
 from bimba.training.recipe.reading import read_recipe, recipe_as_yaml
 from bimba.training.recipe.settings import Checkpoint, Parts, Recipe, Scratch
-from bimba.training.recipe.shipped import shipped_accelerate_configs, shipped_recipes
+from bimba.training.recipe.shipped import shipped_ablation, shipped_accelerate_configs, shipped_recipes
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 ABLATIONS = ("learned_queries", "no_norm", "one_direction", "pooling", "queries_at_the_end", "question_conditioned")
@@ -45,7 +45,22 @@ def test_a_recipe_loads_and_survives_being_written_out(name: str, tmp_path: Path
     assert recipe.output == Path("runs", name), "runs of two recipes do not mix"
 
 
-@pytest.mark.parametrize("path", [*shipped_recipes().values(), *shipped_accelerate_configs().values()], ids=str)
+@pytest.mark.parametrize("name", shipped_ablation())
+def test_a_recipe_of_the_small_ablation_loads_and_survives_being_written_out(name: str, tmp_path: Path) -> None:
+    recipe = read_recipe(shipped_ablation()[name])
+    written = tmp_path / "again.yaml"
+    written.write_text(recipe_as_yaml(recipe), encoding="utf-8")
+    assert read_recipe(written) == recipe
+    assert recipe.output == Path("runs", "small_ablation", name), "runs of two recipes do not mix"
+    assert isinstance(recipe.model, Checkpoint)
+    assert recipe.model.path == "bimba-nano"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*shipped_recipes().values(), *shipped_ablation().values(), *shipped_accelerate_configs().values()],
+    ids=str,
+)
 def test_a_file_says_what_it_is_and_how_to_run_it(path: Path) -> None:
     comment = path.read_text(encoding="utf-8").split("\n\n")[0]
     assert all(line.startswith("#") for line in comment.splitlines())

@@ -12,6 +12,11 @@ def shipped_recipes() -> dict[str, Path]:
     return _files("train")
 
 
+def shipped_ablation() -> dict[str, Path]:
+    """Recipes of the ablation on a laptop by name: "selective_scan", ..., and "base", which all of them extend."""
+    return _files("ablation")
+
+
 def shipped_accelerate_configs() -> dict[str, Path]:
     """Files for `accelerate launch --config_file` by name: "ddp", "zero3", ..."""
     return _files("accelerate")

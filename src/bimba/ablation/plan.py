@@ -1,0 +1,85 @@
+"""Settings in, every run with its recipe out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bimba.ablation.contenders import COMPRESSED, COMPRESSION, SHAPES
+from bimba.ablation.settings import Settings
+from bimba.errors import InputError
+from bimba.training.recipe.reading import read_recipe
+from bimba.training.recipe.settings import Checkpoint, Recipe
+from bimba.training.recipe.shipped import shipped_ablation
+
+RUNS = "runs"
+"""Folder of all runs within that of an ablation."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run, and the measuring of what it leaves.
+
+    Attributes:
+        contender: name of its recipe.
+        compression: how many times fewer tokens its pooling leaves; of `none` what the others have.
+        seed: of weights and of the order of videos.
+    """
+
+    contender: str
+    compression: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{self.contender}-{self.compression}x-{self.seed}"
+
+
+def plan_runs(settings: Settings) -> list[Run]:
+    """Every run: all contenders at one compression seed by seed, then the scan and pooling at the other ones.
+
+    A table of the first seed is there early, and each further seed is complete before the next one begins.
+    """
+    factors = [factor for factor in settings.compressions if factor != COMPRESSION]
+    others = [name for name in COMPRESSED if name in settings.contenders]
+    runs = [Run(name, COMPRESSION, seed) for seed in range(settings.seeds) for name in settings.contenders]
+    runs += [Run(name, factor, seed) for seed in range(settings.seeds) for factor in factors for name in others]
+    return runs
+
+
+def recipe_of(run: Run, settings: Settings, out: Path) -> Recipe:
+    """The recipe of a run: the shipped one of its contender, with what the settings say.
+
+    Args:
+        run: of the plan.
+        settings: of the ablation.
+        out: its folder.
+
+    Raises:
+        InputError: the recipe is not there, or does not hold.
+    """
+    recipe = _shipped(run.contender)
+    if not isinstance(recipe.model, Checkpoint):
+        raise InputError(
+            f"the recipe {run.contender} starts from {recipe.model.start}.", fix="let it start from a path."
+        )
+    changed = dict(recipe.model.settings)
+    if run.compression != COMPRESSION:
+        frames, patches = SHAPES[run.compression]
+        changed |= {"temporal_pooling": frames, "spatial_pooling": patches}
+    return recipe.model_copy(
+        update={
+            "output": out / RUNS / run.name,
+            "model": recipe.model.model_copy(update={"path": settings.start, "settings": changed}),
+            "schedule": recipe.schedule.model_copy(update={"seed": run.seed, "max_steps": settings.steps}),
+        }
+    )
+
+
+def _shipped(contender: str) -> Recipe:
+    files = shipped_ablation()
+    if contender not in files:
+        raise InputError(
+            f"the recipe {contender} of the ablation is not installed.",
+            fix="install the package anew, with its recipes.",
+        )
+    return read_recipe(files[contender])
