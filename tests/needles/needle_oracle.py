@@ -170,5 +170,5 @@ RULES: list[tuple[str, Callable[..., bool]]] = [
     (r"In which order do these appear: (.+)\?", is_in_order),
     (r"Which appears first, the (.+) or the (.+)\?", comes_before),
     (r"Does the (.+) appear in the video\?|Is the (.+) shown\?", is_there),
-    (r"List everything that appears in the video\.|What appears in the video, in order\?", lists_all),
+    (r"List everything that appears in the video\.|What (?:appears in the video, in order|happens.*)\?", lists_all),
 ]

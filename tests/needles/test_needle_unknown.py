@@ -15,6 +15,10 @@ ABOUT_NEEDLES = (
     r"What appears right (?:after|before) the (?P<name>.+)\?",
     r"In which part of the video is the (?P<name>.+): beginning, middle or end\?",
 )
+ABOUT_KINDS = (
+    r"(?:Which|What) (?P<kind>shape|digit|letter|picture) (?:appears in the video|is shown|appears)\?",
+    r"What does the (?P<kind>caption) say\?|Which words does the caption show\?",
+)
 
 
 def is_answerable(question: str, video: VideoRecord) -> bool:
@@ -26,6 +30,10 @@ def is_answerable(question: str, video: VideoRecord) -> bool:
             things = {needle.description for needle in video.needles}
             things |= {needle.attributes["shape"] for needle in video.needles if needle.kind == "shape"}
             return name in things
+    for pattern in ABOUT_KINDS:
+        match = re.fullmatch(pattern, question)
+        if match:
+            return any(needle.kind == (match["kind"] or "caption") for needle in video.needles)
     words = set(re.findall(r"[a-z]+", question))
     return any(needle.description in words for needle in video.needles)
 
@@ -43,6 +51,14 @@ def test_the_oracle_tells_what_is_answerable() -> None:
     name = video.needles[0].description
     assert is_answerable(f"What appears right after the {name}?", video)
     assert not is_answerable("What appears right after the unicorn horn?", video)
+    assert is_answerable("Which picture appears in the video?", video)
+    assert not is_answerable("Which words does the caption show?", video)
+
+
+def test_every_kind_of_needle_that_is_not_there_is_asked_about() -> None:
+    stream = planned_stream(split="train", num_unknown=8, num_videos=200, num_needles=1)
+    asked = {q for video in stream for q in video.unknown if any(re.fullmatch(p, q) for p in ABOUT_KINDS)}
+    assert asked == {question for questions in unknown._ABOUT_KINDS.values() for question in questions}
 
 
 def test_what_a_video_shows_is_not_asked_as_if_it_were_not_there() -> None:
@@ -75,7 +91,7 @@ def templates_of(split: str) -> Counter[str]:
     }
     found: Counter[str] = Counter()
     for question in (question for video in stream for question in video.unknown):
-        if not any(re.fullmatch(pattern, question) for pattern in ABOUT_NEEDLES):
+        if not any(re.fullmatch(pattern, question) for pattern in (*ABOUT_NEEDLES, *ABOUT_KINDS)):
             matches = [text for pattern, text in wordings.items() if re.match(pattern, question)]
             assert len(matches) == 1, question
             found[matches[0]] += 1

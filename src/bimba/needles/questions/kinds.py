@@ -272,7 +272,7 @@ def _list(story: Story, rng: np.random.Generator) -> Draft | None:
     others = {needle.kind: {*descriptions_of(needle.kind, story.pictures)} - {*shown} for needle in story.needles}
     if sum(len(others[needle.kind]) for needle in story.needles) < NUM_WRONG:
         return None  # all ten digits are there
-    question = one(("List everything that appears in the video.", "What appears in the video, in order?"), rng)
+    question = one(_LIST, rng)
     wrong: list[str] = []
     while len(wrong) < NUM_WRONG:
         # One thing is another than was shown.
@@ -283,6 +283,13 @@ def _list(story: Story, rng: np.random.Generator) -> Draft | None:
             wrong.append(text)
     return Draft(question, ", ".join(shown), wrong, range(len(shown)))
 
+
+_LIST = (
+    "List everything that appears in the video.",
+    "What appears in the video, in order?",
+    "What happens in the video?",
+    "What happens?",
+)
 
 QUESTION_KINDS: dict[str, Asker] = {
     "retrieval": _retrieval,

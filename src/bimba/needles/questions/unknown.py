@@ -10,7 +10,7 @@ import numpy as np
 from bimba.needles.contents import COLOURS, GLYPHS, SHAPES, descriptions_of
 from bimba.needles.questions.kinds import PLACES
 from bimba.needles.questions.story import Story, one
-from bimba.needles.settings import Split
+from bimba.needles.settings import NeedleKind, Split
 
 CANNOT_TELL = "I cannot tell"
 
@@ -34,7 +34,7 @@ _TEMPLATES = (
     "Is anyone {do} in the {what}?",
     "Describe the {what}.",
     "Summarize the video.",
-    "What happens in the video?",
+    "What happens after the {what}?",
     "Tell me a story about the {what}.",
     "What is the weather like?",
     "What language does the {who} speak?",
@@ -58,6 +58,15 @@ _TEST_TEMPLATES = (
     "How old is the {who}?",
 )
 """Asked in the validation and test splits alone."""
+
+_ABOUT_KINDS: dict[NeedleKind, tuple[str, ...]] = {
+    "shape": ("Which shape appears in the video?", "What shape is shown?"),
+    "digit": ("Which digit is shown?", "What digit appears?"),
+    "letter": ("Which letter is shown?", "What letter appears?"),
+    "caption": ("What does the caption say?", "Which words does the caption show?"),
+    "picture": ("Which picture appears in the video?", "What picture is shown?"),
+}
+"""Asked where there is nothing of that kind."""
 
 
 def words_of_unknown() -> str:
@@ -94,6 +103,9 @@ def _word(texts: str, story: Story, rng: np.random.Generator) -> str:
 
 def _about_nothing(story: Story, rng: np.random.Generator) -> str:
     """A question about something that is not there."""
+    questions = [question for kind, asked in _ABOUT_KINDS.items() if not story.of_kind(kind) for question in asked]
+    if questions and rng.random() < 0.3:
+        return one(questions, rng)
     there = {(kind, name) for needle in story.needles for kind, name in needle.attributes.items()}
     absent_of = {
         kind: [name for name in names if (kind, name) not in there]
