@@ -8,7 +8,7 @@ from bimba.cli.doctor.capability import Sizes
 from bimba.cli.doctor.command import Finding, find_findings
 from bimba.cli.doctor.diagnosis import BASE, Cache, Extra, Machine, Part, Scan, Torch, Unmet
 from bimba.cli.doctor.hardware import Gpu, Memory
-from bimba.cli.options import RELEASED
+from bimba.cli.naming import RELEASED
 
 GB = 10**9
 H100 = Gpu("cuda:0", "NVIDIA H100 80GB HBM3", 85 * GB, 84 * GB)

@@ -12,7 +12,7 @@ from machines import GB, finding, machine
 from bimba.cli.doctor import diagnosis, hardware
 from bimba.cli.doctor.diagnosis import BASE, Extra, Part, Unmet
 from bimba.cli.doctor.hardware import Gpu, Memory, read_memory
-from bimba.cli.options import RELEASED
+from bimba.cli.naming import RELEASED
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from bimba.cli.doctor.capability import Sizes, find_ways, released_sizes
 from bimba.cli.doctor.command import find_findings, print_page
 from bimba.cli.doctor.diagnosis import BASE, Cache, Extra, Machine, Part, Scan, Torch, Unmet
 from bimba.cli.doctor.hardware import Memory
-from bimba.cli.options import RELEASED
+from bimba.cli.naming import RELEASED
 from bimba.ops.selective_scan import choice
 
 DOCTOR = importlib.import_module("bimba.cli.doctor.command")  # in bimba.cli the name is the command's

@@ -7,6 +7,7 @@ from typing import Literal
 
 from bimba.checkpoints.base import BASE_NAME, read_base
 from bimba.checkpoints.released_config import is_released
+from bimba.checkpoints.shipped import shipped_models
 from bimba.checkpoints.tensors import INDEX_NAME, read_json, weight_files
 from bimba.errors import CheckpointError
 from bimba.models.bimba.configuration import BimbaConfig
@@ -54,7 +55,9 @@ def find_source(model: str | Path, base: str | Path | None = None, *, weights: b
     """Find out what a folder or hub id is, and check that its files are there.
 
     Args:
-        model: folder or hub id of a model or an adapter of ours, of a released base, or of a released adapter.
+        model: folder or hub id of a model or an adapter of ours, of a released base, or of a released adapter; or the
+            name of a model that comes with the package ("bimba-nano"), which a folder of that name does not change:
+            "./bimba-nano", or a `Path`, is the folder.
         base: folder or hub id of the adapter's base; if not given, what the adapter itself names is followed (as a
             folder, as a folder beside the adapter, or as a hub id).
         weights: whether weights must be there; without, only the small files of a hub id are fetched.
@@ -132,7 +135,10 @@ def _find_our_adapter(folder: Path, base: str | Path | None, weights: bool, abov
 
 
 def _local_folder(name: str | Path, what: str, weights: bool) -> Path:
-    """A folder as it is, or a hub id downloaded (or taken from the hub's cache)."""
+    """A shipped model's folder, a folder as it is, or a hub id downloaded (or taken from the hub's cache)."""
+    shipped = shipped_models()
+    if isinstance(name, str) and name in shipped:
+        return shipped[name]
     path = Path(name).expanduser()
     if path.is_dir():
         return path
@@ -140,7 +146,8 @@ def _local_folder(name: str | Path, what: str, weights: bool) -> Path:
         raise CheckpointError(f"the {what} {path} is a file.", fix="pass the folder that holds it.")
     if isinstance(name, Path) or not HUB_ID.fullmatch(name):
         raise CheckpointError(
-            f"the {what} {str(name)!r} is neither a folder nor a hub id (owner/name).",
+            f"the {what} {str(name)!r} is neither a folder nor a hub id (owner/name)"
+            f"{', nor ' + ' or '.join(shipped) if shipped else ''}.",
             fix="check the path; a released model is fetched with: hf download mmiemon/BIMBA-LLaVA-Qwen2-7B "
             "--local-dir DIR",
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bimba.cli import options
+from bimba.cli.naming import model_or_default, remark_on_answer
 from bimba.cli.progress import bars, hush_transformers, waiting
 from bimba.errors import InputError
 
@@ -49,18 +50,18 @@ def ask(
 
     The answer goes to stdout as it is generated, progress to stderr.
     """
-    options.checked_name(model)
     options.check_numbers(frames, max_new_tokens, seed)
     if not question.strip():
         raise InputError("the question is empty.", fix='ask something, e.g. "What happens in this video?"')
     hushed = quiet or json_
+    named = model_or_default(model, quiet=hushed)
     with waiting("reading the video", quiet=hushed):
         opened = options.open_video(video, start, end, video_stream, image_fps, allow_truncated, str(backend), isolate)
     with opened:
         begun = time.perf_counter()
         with waiting("loading the model", quiet=hushed):
             hush_transformers(quiet=True)
-            qa = options.load_model(model, base, device, dtype, attn_implementation, quantization, temporal_pooling)
+            qa = options.load_model(named, base, device, dtype, attn_implementation, quantization, temporal_pooling)
         load_seconds = time.perf_counter() - begun
         settings = {
             "num_frames": frames,
@@ -70,9 +71,10 @@ def ask(
         }
         settings |= sampling_settings(temperature, top_p, seed)
         answer = answer_on_terminal(qa, opened, question, settings, hushed=hushed, to_stdout=not json_)
+    remark_on_answer(named, answer.text, quiet=hushed)
     if json_:
         timings = {"load": load_seconds} | answer.timings
-        record = {"model": model, "video": str(video), "question": question} | answer.to_dict()
+        record = {"model": named, "video": str(video), "question": question} | answer.to_dict()
         print_json(record | {"timings": timings})
 
 

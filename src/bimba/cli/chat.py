@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bimba.cli import options
 from bimba.cli.ask import LABELS, print_json, print_stream, sampling_settings
+from bimba.cli.naming import model_or_default, remark_on_answer
 from bimba.cli.plan import draw_frames
 from bimba.cli.progress import bars, hush_transformers, waiting
 from bimba.cli.units import at_time, in_count, in_seconds
@@ -61,7 +62,6 @@ def chat(
     Questions are lines of the standard input, so that a script may send them, too; with --json each answer is one JSON
     object in a line.
     """
-    options.checked_name(model)
     options.check_numbers(frames, max_new_tokens, seed)
     if str(video) == "-":
         raise InputError(
@@ -69,15 +69,16 @@ def chat(
             fix="write the video to a file first.",
         )
     hushed = quiet or json_
+    named = model_or_default(model, quiet=hushed)
     with waiting("reading the video", quiet=hushed):
         opened = options.open_video(video, start, end, video_stream, image_fps, allow_truncated, str(backend), isolate)
     with opened:
         with waiting("loading the model", quiet=hushed):
             hush_transformers(quiet=True)
-            qa = options.load_model(model, base, device, dtype, attn_implementation, quantization, temporal_pooling)
+            qa = options.load_model(named, base, device, dtype, attn_implementation, quantization, temporal_pooling)
         settings = sampling_settings(temperature, top_p, seed) | {"max_new_tokens": max_new_tokens}
         conversation = _encode(qa, opened, frames, str(sampling), time_sentence, hushed=hushed)
-        session = Session(conversation, opened, settings, as_json=json_, quiet=quiet)
+        session = Session(named, conversation, opened, settings, as_json=json_, quiet=quiet)
         session.greet()
         session.run(questions(hushed=hushed))
 
@@ -122,6 +123,7 @@ class Session:
     """One chat at a terminal.
 
     Args:
+        model: its name.
         chat: the conversation.
         video: what it is about.
         settings: options of each answer.
@@ -129,6 +131,7 @@ class Session:
         quiet: print answers only.
     """
 
+    model: str
     chat: "Chat"
     video: "Video"
     settings: dict[str, Any]
@@ -173,8 +176,9 @@ class Session:
         except KeyboardInterrupt:
             self._remark("(stopped; this question and its answer are forgotten)")
             return
+        answer: Answer = stream.answer
+        remark_on_answer(self.model, answer.text, quiet=self.quiet or self.as_json)
         if self.as_json:
-            answer: Answer = stream.answer
             print_json({"question": question} | answer.to_dict())
 
     def _obey(self, words: str) -> bool:

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from bimba.inference import VideoQA
     from bimba.video.source import Video
 
-RELEASED = "mmiemon/BIMBA-LLaVA-Qwen2-7B"
-"""Hub id of the released adapter."""
-
 _LARGEST_SEED = 2**63 - 1
 _SCHEMES = ("http", "https", "ftp", "s3", "gs", "rtsp", "rtmp")
 
@@ -47,7 +44,16 @@ ModelName = Annotated[
     typer.Option(
         metavar="NAME",
         envvar="BIMBA_MODEL",
-        help="Folder or hub id of a model, or of a released adapter.",
+        help="Folder or hub id of a model, or of a released adapter; else bimba-nano, which comes with bimba.",
+        rich_help_panel=_MODEL,
+    ),
+]
+SizesOfModel = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        envvar="BIMBA_MODEL",
+        help="Folder or hub id of a model, or of a released adapter; else the sizes of the released model are taken.",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -203,7 +209,7 @@ def check_numbers(frames: int, max_new_tokens: int, seed: int | None = None) -> 
 
 
 def load_model(
-    model: str | None,
+    model: str,
     base: str | None,
     device: str,
     dtype: str,
@@ -214,13 +220,13 @@ def load_model(
     """The model that the options name.
 
     Raises:
-        InputError: none is named, or an option is unknown or cannot be had on this machine.
+        InputError: an option is unknown or cannot be had on this machine.
         CheckpointError: files are missing, unsafe, or do not fit each other.
     """
     from bimba import load
 
     return load(
-        checked_name(model),
+        model,
         base=base,
         device=device,
         dtype=dtype,
@@ -228,20 +234,6 @@ def load_model(
         quantization=quantization,
         config_overrides=pooling_override(temporal_pooling),
     )
-
-
-def checked_name(model: str | None) -> str:
-    """The name of a model.
-
-    Raises:
-        InputError: there is none.
-    """
-    if model is None:
-        raise InputError(
-            "no model is named.",
-            fix=f"--model {RELEASED} (released, 16 GB, fetched once), or a folder; or set BIMBA_MODEL.",
-        )
-    return model
 
 
 def pooling_override(temporal_pooling: int | None) -> dict[str, int] | None:

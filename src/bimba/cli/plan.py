@@ -9,6 +9,7 @@ import typer
 
 from bimba.cli import options
 from bimba.cli.ask import print_json
+from bimba.cli.naming import RELEASED
 from bimba.cli.progress import bars, hush_transformers, waiting
 from bimba.cli.units import at_time, in_bytes, in_count, in_seconds, in_words
 
@@ -33,7 +34,7 @@ def plan(
     question: Annotated[
         str, typer.Argument(help="What you would ask; its length counts.")
     ] = "What happens in this video?",
-    model: options.ModelName = None,
+    model: options.SizesOfModel = None,
     base: options.Base = None,
     frames: options.Frames = 64,
     sampling: options.SamplingMode = options.Sampling.uniform,
@@ -159,7 +160,7 @@ def _tokens(plan: "Plan") -> str:
 
 
 def _model(plan: "Plan", model: str | None) -> str:
-    name = model or f"sizes of {options.RELEASED}"
+    name = model or f"sizes of {RELEASED}"
     return f"{name}\n{in_words(plan.num_parameters)} parameters, {plan.dtype}"
 
 

@@ -10,7 +10,7 @@ from bimba.cli.ask import print_json
 from bimba.cli.doctor.capability import NUM_FRAMES, Sizes, Way, find_ways, released_sizes
 from bimba.cli.doctor.diagnosis import Cache, Extra, Machine, Torch, Unmet, diagnose
 from bimba.cli.doctor.hardware import Gpu, Memory
-from bimba.cli.options import RELEASED
+from bimba.cli.naming import RELEASED
 from bimba.cli.progress import waiting
 from bimba.cli.units import in_bytes, in_count
 

@@ -11,6 +11,7 @@ import typer
 
 from bimba.cli import options
 from bimba.cli.ask import print_json
+from bimba.cli.naming import model_or_default
 from bimba.cli.progress import hush_transformers, waiting
 
 if TYPE_CHECKING:
@@ -94,8 +95,8 @@ def needles(
 
     A run that was interrupted is continued by the same command.
     """
-    options.checked_name(model)
     hushed = quiet or json_
+    named = model_or_default(model, quiet=hushed)
     with waiting("starting", quiet=hushed):
         from bimba.evaluation.needles import NeedleEvaluation, evaluate_needles
         from bimba.evaluation.needles.settings import parse_frames
@@ -107,7 +108,7 @@ def needles(
             kinds = (*kinds, "picture")
         settings = NeedleEvaluation.checked(
             {
-                "model": model,
+                "model": named,
                 "base": base,
                 "dtype": dtype,
                 "temporal_pooling": temporal_pooling,
@@ -133,8 +134,8 @@ def needles(
         print("stopped. The same command goes on from here.", file=sys.stderr)
         raise typer.Exit(130) from None
     if json_:
-        named = {"out": str(out), "num_asked": outcome.num_asked, "num_there": outcome.num_there}
-        print_json(named | outcome.results)
+        head = {"out": str(out), "num_asked": outcome.num_asked, "num_there": outcome.num_there}
+        print_json(head | outcome.results)
     elif not quiet:
         from bimba.cli.eval.printed import print_results
 

@@ -1,0 +1,45 @@
+"""Which model answers: the one that was named or, if none was, the small one that comes with the package."""
+
+import sys
+
+from bimba.checkpoints.shipped import NANO, shipped_models
+from bimba.errors import InputError
+
+RELEASED = "mmiemon/BIMBA-LLaVA-Qwen2-7B"
+"""Hub id of the released adapter."""
+
+_KNOWS = (
+    "knows shapes, digits, letters, captions and pictures, as `bimba needles make` hides them in videos, and no more"
+)
+_INSTEAD = f"--model {RELEASED} (released, 16 GB, fetched once), or a folder; or set BIMBA_MODEL."
+
+
+def model_or_default(model: str | None, *, quiet: bool = True) -> str:
+    """The name of a model; a remark on stderr says which, if none was named.
+
+    Raises:
+        InputError: none was named, and none comes with this installation.
+    """
+    if model is not None:
+        return model
+    if NANO not in shipped_models():
+        raise InputError("no model is named.", fix=_INSTEAD)
+    if not quiet:
+        print(f"model: {NANO}, since none is named; it {_KNOWS}", file=sys.stderr)
+    return NANO
+
+
+def remark_on_answer(model: str, answer: str, *, quiet: bool) -> None:
+    """Say on stderr who could tell what the small model says it cannot.
+
+    Args:
+        model: its name.
+        answer: what it said.
+        quiet: say nothing.
+    """
+    if quiet or model not in shipped_models():
+        return
+    from bimba.needles.questions import CANNOT_TELL  # not at the start of every command
+
+    if answer.strip().rstrip(".") == CANNOT_TELL:
+        print(f"{model} {_KNOWS}. For everything else: {_INSTEAD}", file=sys.stderr)
