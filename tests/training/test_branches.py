@@ -37,13 +37,18 @@ def answer_losses(logits: Tensor, labels: Tensor) -> Tensor:
     return losses[learned]
 
 
+@pytest.mark.parametrize("turns", [1, 3])
 def test_losses_and_gradients_are_those_of_the_conversations_one_by_one(
-    made: tuple[Recipe, BimbaForConditionalGeneration, BimbaProcessor],
+    turns: int, made: tuple[Recipe, BimbaForConditionalGeneration, BimbaProcessor]
 ) -> None:
     recipe, model, processor = made
-    store = read_samples(recipe.data.sources, 0)
+    (source,) = recipe.data.sources
+    assert source.stream is not None
+    source = source.model_copy(update={"stream": source.stream.model_copy(update={"turns": turns})})
+    model.zero_grad()
+    store = read_samples([source], 0)
     dataset = open_dataset(recipe, store, model.config, processor)
-    stream = open_stream(recipe.data.sources[0].stream)  # type: ignore[arg-type] # it is one
+    stream = open_stream(source.stream)  # type: ignore[arg-type] # it is one
     rows = [dataset[index] for index in range(3)]
     batch = Collator(processor)(rows)
     keep = ("input_ids", "attention_mask", "position_ids", "pixel_values_videos", "num_video_frames")
@@ -56,7 +61,7 @@ def test_losses_and_gradients_are_those_of_the_conversations_one_by_one(
         alone = []
         example = rows[row]
         assert isinstance(example, Example)
-        for talk in conversations(stream[row]):
+        for talk in conversations(stream[row], turns):
             ids, labels = ids_and_labels(processor, talk, recipe.data.labels)
             single = Example("one", *expanded(processor, ids, labels), example.pixels)
             given = Collator(processor)([single])

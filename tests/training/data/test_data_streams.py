@@ -1,5 +1,7 @@
 """Needle videos that are drawn while training: what of them is asked, and what stands where."""
 
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from bimba.models.bimba.word_tokenizer import word_tokenizer
 from bimba.needles import NeedleStream, StreamedVideo
 from bimba.needles.questions import ABOUT_ITSELF, CANNOT_TELL
 from bimba.needles.vocabulary import needle_words
+from bimba.training.data.store import EntryFile, SampleStore
 from bimba.training.data.streams import MOST_WORDS, NO_WORD, conversations, open_stream, words_of_places
 from bimba.training.recipe.data_settings import Stream
 
@@ -31,6 +34,7 @@ def test_every_question_becomes_a_conversation_and_unknown_ones_are_refused(stre
         talks = conversations(video)
         assert len(talks) == len(video.record.questions) + len(video.unknown) + len(video.itself)
         others = [CANNOT_TELL] * len(video.unknown) + [ABOUT_ITSELF] * len(video.itself)
+        assert all(len(talk) == 2 for talk in talks)
         assert [answer.content for _, answer in talks[len(video.record.questions) :]] == others
         assert all(asked.role == "user" and asked.content.startswith("<image>\n") for asked, _ in talks)
     assert 1.2 < sum(len(stream[index].unknown) for index in range(40)) / 40 < 1.8
@@ -112,3 +116,31 @@ def test_mistakes_are_named() -> None:
         open_stream(Stream(videos=1, options=OPTIONS, kinds=("color",)))
     with pytest.raises(InputError, match="do not fit"):
         open_stream(Stream(videos=1, options=OPTIONS | {"needles": 9}))
+
+
+def test_questions_may_make_conversations_of_several_turns(stream: NeedleStream) -> None:
+    for index in range(10):
+        video = stream[index]
+        alone, together = conversations(video), conversations(video, 3)
+        assert together == conversations(video, 3)
+        assert [len(talk) for talk in together[:-1]] == [6] * (len(together) - 1)
+        assert 0 < len(together[-1]) <= 6
+        for talk in together:
+            assert talk[0].content.startswith("<image>\n")
+            assert not any("<image>" in message.content for message in talk[1:])
+            assert [message.role for message in talk] == ["user", "assistant"] * (len(talk) // 2)
+        pairs = [
+            (question.content.removeprefix("<image>\n"), answer.content)
+            for talk in together
+            for question, answer in zip(talk[::2], talk[1::2], strict=True)
+        ]
+        assert Counter(pairs) == Counter((q.content.removeprefix("<image>\n"), a.content) for q, a in alone)
+        assert pairs != [(q.content.removeprefix("<image>\n"), a.content) for q, a in alone]
+
+
+def test_turns_of_a_recipe_reach_the_samples() -> None:
+    settings = Stream(videos=2, options=OPTIONS, turns=4)
+    store = SampleStore([(EntryFile(Path("s"), Path(), open_stream(settings), settings.turns), [(0, "{}"), (1, "{}")])])
+    place = store[1].place
+    assert place is not None
+    assert (place.index, place.turns) == (1, 4)

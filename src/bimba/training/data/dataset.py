@@ -23,7 +23,7 @@ from bimba.training.data.example import Example, Failure, FeatureSource, count_l
 from bimba.training.data.learned import Labels, ids_and_labels
 from bimba.training.data.sample import Kind, Sample
 from bimba.training.data.store import SampleStore
-from bimba.training.data.streams import conversations, words_of_places
+from bimba.training.data.streams import StreamPlace, conversations, words_of_places
 from bimba.training.recipe.data_settings import Frames
 from bimba.training.recipe.settings import Recipe
 from bimba.video.sampling import uniform_indices
@@ -180,7 +180,7 @@ class TrainingDataset(Dataset["Example | Failure | None"]):
     def _describe(self, index: int) -> Description:
         sample = self.store[index]
         if sample.place is not None:
-            return self._describe_needles(sample, sample.place.video())
+            return self._describe_needles(sample, sample.place)
         clips = tuple(self._clip(path, sample.kind) for path in sample.media)
         messages = build_messages(sample, clips, tell_times=self.frames.time_sentence)
         ids, labels = ids_and_labels(self.processor, messages, self.labels)
@@ -190,9 +190,10 @@ class TrainingDataset(Dataset["Example | Failure | None"]):
         self._check_length(len(ids), sum(num_tokens))
         return Description(sample, clips, tuple(messages), ids, labels, num_tokens)
 
-    def _describe_needles(self, sample: Sample, video: StreamedVideo) -> Description:
-        """All questions about a video behind one video: each sees the video and itself."""
-        talks = conversations(video)
+    def _describe_needles(self, sample: Sample, place: StreamPlace) -> Description:
+        """All conversations about a video behind one video: each sees the video and itself."""
+        video = place.video()
+        talks = conversations(video, place.turns)
         encoded = [ids_and_labels(self.processor, talk, self.labels) for talk in talks]
         joined = join_branches(encoded, self.processor.video_token_id)
         frames = uniform_indices(video.record.num_frames, self.frames.count)

@@ -73,7 +73,7 @@ def _source_parts(source: Source, seed: tuple[int, int]) -> list[Part]:
         file = EntryFile(folder / "needles.json", folder)
         return _chosen([(file, list(enumerate(needle_entries(source.needles))))], source.sampling_strategy, seed)
     if source.stream is not None:
-        file = EntryFile(Path(f"needles-{seed[1]}"), Path(), open_stream(source.stream))
+        file = EntryFile(Path(f"needles-{seed[1]}"), Path(), open_stream(source.stream), source.stream.turns)
         videos = [(index, "{}") for index in range(source.stream.videos)]
         return _chosen([(file, videos)], source.sampling_strategy, seed)
     if source.mixture is not None:

@@ -24,11 +24,13 @@ class EntryFile:
         path: the file; of a stream its name.
         folder: what the paths in its entries are relative to.
         stream: of needle videos, where entries are nothing but their numbers.
+        turns: questions about a video of the stream that make one conversation.
     """
 
     path: Path
     folder: Path
     stream: NeedleStream | None = None
+    turns: int = 1
 
 
 Entry = tuple[int, str]
@@ -84,7 +86,7 @@ class SampleStore:
         """
         file = self.files[int(self._owners[index])]
         if file.stream is not None:
-            place = StreamPlace(file.stream, int(self._positions[index]))
+            place = StreamPlace(file.stream, int(self._positions[index]), file.turns)
             return Sample(self.name(index), "needles", (), (), place)
         return make_sample(parse_entry(self.text(index)), self.name(index), file.folder)
 

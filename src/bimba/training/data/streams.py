@@ -12,6 +12,7 @@ from torch import Tensor
 from bimba.needles import KINDS_WITHOUT_TIMES, NeedleSettings, NeedleStream, StreamedVideo
 from bimba.needles.questions import ABOUT_ITSELF, CANNOT_TELL, QUESTION_KINDS
 from bimba.needles.records import Box, Needle
+from bimba.needles.seeds import generator
 from bimba.needles.settings import known_choices
 from bimba.text.prompts import VIDEO_TOKEN, Message
 from bimba.training.recipe.data_settings import Stream
@@ -25,10 +26,11 @@ COVERED = 0.25
 
 @dataclass(frozen=True)
 class StreamPlace:
-    """A video of a stream."""
+    """A video of a stream; `turns` questions about it make one conversation."""
 
     stream: NeedleStream
     index: int
+    turns: int = 1
 
     def video(self) -> StreamedVideo:
         """Plan it.
@@ -51,12 +53,23 @@ def open_stream(settings: Stream) -> NeedleStream:
     return NeedleStream(options, kinds=kinds, num_unknown=settings.unknown, num_itself=settings.itself)
 
 
-def conversations(video: StreamedVideo) -> list[tuple[Message, Message]]:
-    """Questions and answers about a video, each by itself."""
+def conversations(video: StreamedVideo, turns: int = 1) -> list[list[Message]]:
+    """Questions and answers about a video, each by itself or, in random order, `turns` in one conversation."""
     asked = [(question.question, question.answer) for question in video.record.questions]
     asked += [(question, CANNOT_TELL) for question in video.unknown]
     asked += [(question, ABOUT_ITSELF) for question in video.itself]
-    return [(Message("user", f"{VIDEO_TOKEN}\n{question}"), Message("assistant", answer)) for question, answer in asked]
+    if turns > 1:
+        asked = [asked[int(place)] for place in generator(video.plan.seed, "turns").permutation(len(asked))]
+    return [_conversation(asked[start : start + turns]) for start in range(0, len(asked), turns)]
+
+
+def _conversation(asked: Sequence[tuple[str, str]]) -> list[Message]:
+    """Questions and answers one after the other; the video stands before the first."""
+    messages = []
+    for question, answer in asked:
+        text = question if messages else f"{VIDEO_TOKEN}\n{question}"
+        messages += [Message("user", text), Message("assistant", answer)]
+    return messages
 
 
 def words_of_places(

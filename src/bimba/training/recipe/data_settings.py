@@ -43,7 +43,8 @@ class Needles(Settings):
 class Stream(Settings):
     """Needle videos that are drawn while training and never stored (see `bimba.needles.NeedleStream`).
 
-    A sample is a video with all of its questions: each is answered from the video alone, whatever else is asked.
+    A sample is a video with all of its questions: each is answered from the video alone, whatever else is asked, or,
+    with `turns`, from the video and what was said before.
 
     Attributes:
         videos: how many; the video at an index is the same in every run.
@@ -51,6 +52,7 @@ class Stream(Settings):
         kinds: of questions; all that can be answered without the frames' times if None.
         unknown: questions a video, on average, that it does not answer; the answer is "I cannot tell".
         itself: questions a video, on average, about what the model can be asked.
+        turns: questions that make one conversation, in random order.
     """
 
     videos: int = Field(ge=1)
@@ -58,6 +60,7 @@ class Stream(Settings):
     kinds: tuple[str, ...] | None = None
     unknown: float = Field(default=0.0, ge=0, le=10)
     itself: float = Field(default=0.0, ge=0, le=10)
+    turns: int = Field(default=1, ge=1)
 
 
 class Source(Settings):
