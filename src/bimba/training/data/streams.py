@@ -65,7 +65,7 @@ def conversations(video: StreamedVideo, turns: int = 1) -> list[list[Message]]:
 
 def _conversation(asked: Sequence[tuple[str, str]]) -> list[Message]:
     """Questions and answers one after the other; the video stands before the first."""
-    messages = []
+    messages: list[Message] = []
     for question, answer in asked:
         text = question if messages else f"{VIDEO_TOKEN}\n{question}"
         messages += [Message("user", text), Message("assistant", answer)]
