@@ -115,3 +115,5 @@ def test_a_tokenizer_without_the_word_for_nothing_is_refused(needles: Path, tmp_
 def test_nothing_to_minimise_is_refused(needles: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nothing would be minimised"):
         small_recipe(tmp_path / "run", needles, objective={"answers": 0})
+    with pytest.raises(ValueError, match="only queries share the moments"):
+        Words(at="tokens", of="frames")

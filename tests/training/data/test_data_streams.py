@@ -13,7 +13,14 @@ from bimba.needles import NeedleStream, StreamedVideo
 from bimba.needles.questions import ABOUT_ITSELF, CANNOT_TELL
 from bimba.needles.vocabulary import needle_words
 from bimba.training.data.store import EntryFile, SampleStore
-from bimba.training.data.streams import MOST_WORDS, NO_WORD, conversations, open_stream, words_of_places
+from bimba.training.data.streams import (
+    MOST_WORDS,
+    NO_WORD,
+    conversations,
+    open_stream,
+    words_of_moments,
+    words_of_places,
+)
 from bimba.training.recipe.data_settings import Stream
 
 OPTIONS: dict[str, Any] = {
@@ -144,3 +151,30 @@ def test_turns_of_a_recipe_reach_the_samples() -> None:
     place = store[1].place
     assert place is not None
     assert (place.index, place.turns) == (1, 4)
+
+
+def test_queries_of_a_window_share_its_moments_in_order() -> None:
+    stream = open_stream(Stream(videos=20, options=OPTIONS))
+    tokenizer = word_tokenizer(needle_words())
+    for index in range(20):
+        video = stream[index]
+        windows = [list(range(start, start + 4)) for start in range(0, 12, 4)]
+
+        def ids_of(text: str) -> list[int]:
+            return list(tokenizer(text, add_special_tokens=False).input_ids)
+
+        words = words_of_moments(video, windows, (2, 2), ids_of)
+        assert words.shape == (3, 2, 2, MOST_WORDS)
+        by_frame = words.flatten(0, 2)  # a query a frame
+        for frame in range(12):
+            shown = [n for n in video.record.needles if n.first_frame <= frame <= n.last_frame]
+            expected = {i for n in shown for i in ids_of(f"{n.description} {n.attributes.get('colour', '')}")}
+            assert set(by_frame[frame].tolist()) - {NO_WORD} == expected
+        # One query for a window has all of its frames; sixteen queries have each frame four times.
+        alone = words_of_moments(video, windows, (1, 1), ids_of)[:, 0, 0]
+        many = words_of_moments(video, windows, (4, 4), ids_of).flatten(1, 2)
+        for window in range(3):
+            union = set(words[window].flatten().tolist()) - {NO_WORD}
+            assert set(alone[window].tolist()) - {NO_WORD} == union
+            for query in range(16):
+                assert many[window, query].tolist() == by_frame[4 * window + query // 4].tolist()

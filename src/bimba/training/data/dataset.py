@@ -5,7 +5,6 @@ Shapes: L tokens.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from torch.utils.data import Dataset
 
@@ -23,9 +22,9 @@ from bimba.training.data.example import Example, Failure, FeatureSource, count_l
 from bimba.training.data.learned import Labels, ids_and_labels
 from bimba.training.data.sample import Kind, Sample
 from bimba.training.data.store import SampleStore
-from bimba.training.data.streams import StreamPlace, conversations, words_of_places
+from bimba.training.data.streams import StreamPlace, conversations, words_of_moments, words_of_places
 from bimba.training.recipe.data_settings import Frames
-from bimba.training.recipe.settings import Recipe
+from bimba.training.recipe.settings import Recipe, Words
 from bimba.video.sampling import uniform_indices
 from bimba.video.source import Video
 
@@ -77,9 +76,7 @@ def open_dataset(
 ) -> "TrainingDataset":
     """The data set of a recipe: samples longer than `data.max_tokens`, or than the model reads, are failures."""
     longest = recipe.data.max_tokens or context_length(config)
-    words = recipe.objective.words
-    words_at = None if words is None else words.at
-    return TrainingDataset(store, processor, recipe.frames, recipe.data.labels, longest, words_at=words_at)
+    return TrainingDataset(store, processor, recipe.frames, recipe.data.labels, longest, words=recipe.objective.words)
 
 
 class TrainingDataset(Dataset["Example | Failure | None"]):
@@ -94,7 +91,7 @@ class TrainingDataset(Dataset["Example | Failure | None"]):
         labels: "released" or "assistant_only".
         max_tokens: samples with more are failures; None for no limit.
         cache: features of videos that need not be decoded.
-        words_at: examples of needle streams tell the words of what stands at each of the "tokens" or "queries".
+        words: examples of needle streams tell the words that their tokens shall be near; None for none.
 
     Raises:
         InputError: fewer frames are chosen than the model pools together.
@@ -108,11 +105,11 @@ class TrainingDataset(Dataset["Example | Failure | None"]):
         labels: Labels = "released",
         max_tokens: int | None = None,
         cache: FeatureSource | None = None,
-        words_at: Literal["tokens", "queries"] | None = None,
+        words: Words | None = None,
     ) -> None:
         processor.num_video_tokens(frames.count)  # refuses a count that no video could have
         self.store, self.processor, self.frames = store, processor, frames
-        self.labels, self.max_tokens, self.cache, self.words_at = labels, max_tokens, cache, words_at
+        self.labels, self.max_tokens, self.cache, self.words = labels, max_tokens, cache, words
 
     def __len__(self) -> int:
         return len(self.store)
@@ -257,11 +254,12 @@ class TrainingDataset(Dataset["Example | Failure | None"]):
 
     def _needle_example(self, description: Description, video: StreamedVideo, frames: list[int]) -> Example:
         words = None
-        if self.words_at is not None:
-            pool = (1, 1, 1) if self.words_at == "tokens" else self.processor.pool
+        if self.words is not None:
+            pool = (1, 1, 1) if self.words.at == "tokens" else self.processor.pool
             num_groups, *grid = self.processor.grid(len(frames), pool)
             groups = [frames[number * pool[0] : (number + 1) * pool[0]] for number in range(num_groups)]
-            words = words_of_places(video, groups, (grid[0], grid[1]), self.processor.question_ids)
+            told = words_of_places if self.words.of == "places" else words_of_moments
+            words = told(video, groups, (grid[0], grid[1]), self.processor.question_ids)
         return Example(
             description.sample.name,
             description.ids,

@@ -91,14 +91,51 @@ def words_of_places(
     """
     words = torch.full((len(groups), *grid, MOST_WORDS), NO_WORD)
     for needle in video.record.needles:
-        said = f"{needle.description} {needle.attributes.get('colour', '')}"
-        ids = list(dict.fromkeys(ids_of(said)))
+        ids = _said_of(needle, ids_of)
         mask = _standing(needle, (video.record.height, video.record.width), grid)
         for number, group in enumerate(groups):
             if any(needle.first_frame <= frame <= needle.last_frame for frame in group):
                 for row, column in mask.nonzero().tolist():
                     _add(words[number, row, column], ids)
     return words
+
+
+def words_of_moments(
+    video: StreamedVideo,
+    groups: Sequence[Sequence[int]],
+    grid: tuple[int, int],
+    ids_of: Callable[[str], Sequence[int]],
+) -> Tensor:
+    """Words of what each query of a window shall keep if the queries share the window's frames in order.
+
+    Query q of a window of F frames and Q = H x W queries, row by row, has the frames from q * F // Q on to those of the
+    next, and at least one.
+
+    Args:
+        video: knows its needles.
+        groups: frames that are looked at together, T groups of frame numbers.
+        grid: (H, W), queries of a window.
+        ids_of: token ids of a description.
+
+    Returns:
+        int64 [T, H, W, K], -1 where there is no word.
+    """
+    num_queries = grid[0] * grid[1]
+    words = torch.full((len(groups), num_queries, MOST_WORDS), NO_WORD)
+    for needle in video.record.needles:
+        ids = _said_of(needle, ids_of)
+        for number, group in enumerate(groups):
+            for query in range(num_queries):
+                first = query * len(group) // num_queries
+                end = max(first + 1, (query + 1) * len(group) // num_queries)
+                if any(needle.first_frame <= frame <= needle.last_frame for frame in group[first:end]):
+                    _add(words[number, query], ids)
+    return words.reshape(len(groups), *grid, MOST_WORDS)
+
+
+def _said_of(needle: Needle, ids_of: Callable[[str], Sequence[int]]) -> list[int]:
+    """Token ids of a needle's description and colour, each once."""
+    return list(dict.fromkeys(ids_of(f"{needle.description} {needle.attributes.get('colour', '')}")))
 
 
 def _standing(needle: Needle, size: tuple[int, int], grid: tuple[int, int]) -> Tensor:

@@ -189,12 +189,22 @@ class Words(Settings):
     Attributes:
         weight: of this loss.
         at: "tokens" (each patch, before the compressor) or "queries" (what the compressor leaves).
+        of: "places" (a token is near the words of what stands in its place, at any of its moments) or "frames" (the
+            queries of a window share its moments in order: the first is near the words of what is shown first, wherever
+            in the frame that is), which an average cannot be.
         background: weight of places where nothing stands.
     """
 
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     at: Literal["tokens", "queries"] = "queries"
+    of: Literal["places", "frames"] = "places"
     background: float = Field(default=0.2, ge=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _only_queries_have_windows(self) -> Self:
+        if self.of == "frames" and self.at == "tokens":
+            raise ValueError('of is "frames" and at "tokens"; only queries share the moments of a window')
+        return self
 
 
 class Objective(Settings):
