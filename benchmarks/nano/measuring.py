@@ -12,6 +12,7 @@ from pydantic import Field
 
 from benchmarks.nano.commands import run_bimba
 from benchmarks.nano.plain import Figures, Machine
+from benchmarks.nano.stages import STAGES
 from bimba.evaluation.needles import read_results
 from bimba.evaluation.needles.folder import RESULTS_NAME
 from bimba.evaluation.provenance import model_sha256
@@ -20,7 +21,7 @@ from bimba.training.loop.run_folder import RESULT_NAME
 
 NEEDLE_KINDS = ("shape", "digit", "letter", "caption", "picture")
 _NAME_LETTERS = 12
-LAST_STAGE = "3-answers"
+LAST_STAGE = STAGES[-1]
 
 
 @dataclass(frozen=True)

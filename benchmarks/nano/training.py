@@ -1,4 +1,4 @@
-"""A folder for runs in, the three stages trained in it out; what was interrupted goes on, what is finished stays."""
+"""A folder for runs in, its stages trained out; what was interrupted goes on, what is finished stays."""
 
 from pathlib import Path
 

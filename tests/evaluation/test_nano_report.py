@@ -11,7 +11,7 @@ from benchmarks.nano.figures import NanoFigures, read_figures, write_figures
 from benchmarks.nano.measuring import HAYSTACK, LENGTHS
 from benchmarks.nano.page import BEGIN, END, PAGE, generated, parts_of, write_page
 from benchmarks.nano.pictures import CURVES, KINDS, PLACES, draw_pictures
-from benchmarks.nano.stages import MOST_POINTS, Point, Stage, State, read_stage
+from benchmarks.nano.stages import MOST_POINTS, STAGES, Point, Stage, State, read_stage
 from evaluation_runs import line
 from nano_runs import KINDS as ASKED
 from nano_runs import lines_of, make_run, make_stage, measure_all, measure_as
@@ -40,7 +40,7 @@ def test_the_page_in_the_repository_is_made_of_the_stored_figures() -> None:
 def test_a_run_that_is_not_there_has_a_page_that_says_so(tmp_path: Path) -> None:
     text = generated(NanoFigures.of(tmp_path))
     assert "**Not measured yet.**" in text
-    assert "stage 1-vision is missing; stage 2-words is missing; stage 3-answers is missing" in text
+    assert "; ".join(f"stage {name} is missing" for name in STAGES) in text
 
 
 def test_missing_and_unfinished_stages_are_named(tmp_path: Path, model: Path) -> None:
@@ -50,11 +50,12 @@ def test_missing_and_unfinished_stages_are_named(tmp_path: Path, model: Path) ->
     assert figures.unfinished == [
         "stage 2-words is unfinished: step 50 of 2,500",
         "stage 3-answers is missing",
+        "stage 4-order is missing",
     ]
     assert figures.weights is None
     text = generated(figures)
-    assert "stage 2-words is unfinished: step 50 of 2,500; stage 3-answers is missing." in text
-    assert cells_of(text, "how far") == ["how far", "finished", "unfinished", "missing"]
+    assert "2-words is unfinished: step 50 of 2,500; stage 3-answers is missing; stage 4-order is missing." in text
+    assert cells_of(text, "how far") == ["how far", "finished", "unfinished", "missing", "missing"]
     assert "verdict" not in text
 
 
@@ -70,7 +71,7 @@ def test_a_whole_run_is_told_in_full(tmp_path: Path, model: Path) -> None:
     assert cells_of(text, "what appears (retrieval)")[-1] == "does not hold"
     assert cells_of(text, "all kinds, in videos never seen in training")[-1] == "does not hold"
     assert "Of 11: holds: 9; does not hold: 2. A line holds" in text
-    assert cells_of(text, "hours") == ["hours", "0.06", "0.06", "0.06"]  # 800 videos, 4 a second
+    assert cells_of(text, "hours") == ["hours", "0.06", "0.06", "0.06", "0.06"]  # 800 videos, 4 a second
     assert cells_of(text, "peak memory")[1] == "1.1 GB"
     assert cells_of(text, "videos")[1] == "800"
     assert cells_of(text, "seed; of the videos")[2] == "0; 200, 201, 202"
@@ -110,7 +111,7 @@ def test_settings_that_are_not_the_recipes_are_told(tmp_path: Path, model: Path)
 
 def test_questions_are_estimated_from_the_first_videos(tmp_path: Path, model: Path) -> None:
     make_run(tmp_path, model)
-    vision, words, _ = NanoFigures.of(tmp_path).stages
+    vision, words, *_ = NanoFigures.of(tmp_path).stages
     assert vision.seen is not None
     assert words.seen is not None
     assert (vision.seen.questions, vision.seen.answer_tokens) == (0, 0)  # answers are no part of its objective
@@ -131,7 +132,7 @@ def test_long_logs_are_averaged(tmp_path: Path) -> None:
 def test_results_of_other_weights_do_not_count(tmp_path: Path, model: Path) -> None:
     make_run(tmp_path, model)
     measure_all(tmp_path)
-    config = tmp_path / "3-answers" / "model" / "generation_config.json"
+    config = tmp_path / STAGES[-1] / "model" / "generation_config.json"
     config.write_text(config.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     assert NanoFigures.of(tmp_path).measured == {}
 
@@ -144,7 +145,7 @@ def test_pictures_are_drawn_of_what_there_is(tmp_path: Path, model: Path) -> Non
     with Image.open(folder / PLACES) as image:
         assert image.width > 900
     svg = (folder / CURVES).read_text(encoding="utf-8")
-    assert svg.count("<polyline") == 5  # words in three stages, answers in two
+    assert svg.count("<polyline") == 7  # words in four stages, answers in three
     assert [path.name for path in draw_pictures(NanoFigures.of(tmp_path / "none"), folder)] == []
     assert list(folder.iterdir()) == []
     assert "nothing was logged" in draw_curves([])

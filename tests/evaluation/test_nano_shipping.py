@@ -30,7 +30,7 @@ def runs(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_was_shipped_loads_and_answers(runs: Path, video: Path, tmp_path: Path) -> None:
-    last = runs / "3-answers" / "model"
+    last = runs / STAGES[-1] / "model"
     place = ship(last, NanoFigures.of(runs), tmp_path / "shipped" / "bimba-nano")
     assert isinstance(bimba.load(place, device="cpu").ask(video, "What?", num_frames=2, max_new_tokens=2).text, str)
     assert model_sha256(str(place), None) == model_sha256(str(last), None)
@@ -42,14 +42,14 @@ def test_an_earlier_model_is_replaced(runs: Path, tmp_path: Path) -> None:
     place = tmp_path / "bimba-nano"
     place.mkdir()
     (place / "old.txt").write_text("old", encoding="utf-8")
-    ship(runs / "3-answers" / "model", NanoFigures.of(runs), place)
+    ship(runs / STAGES[-1] / "model", NanoFigures.of(runs), place)
     assert not (place / "old.txt").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bimba-nano", "runs"]
 
 
 def test_a_card_tells_what_people_must_know(runs: Path, tmp_path: Path) -> None:
     figures = NanoFigures.of(runs)
-    place = ship(runs / "3-answers" / "model", figures, tmp_path / "bimba-nano")
+    place = ship(runs / STAGES[-1] / "model", figures, tmp_path / "bimba-nano")
     card = (place / CARD_NAME).read_text(encoding="utf-8")
     front = yaml.safe_load(card.split("---\n")[1])
     assert front["license"] == "apache-2.0"
@@ -57,7 +57,7 @@ def test_a_card_tells_what_people_must_know(runs: Path, tmp_path: Path) -> None:
     assert front["pipeline_tag"] == "video-text-to-text"
     assert figures.weights is not None
     for words in (
-        figures.weights.sha256, "CC BY-SA 4.0", "OpenMoji", "`nano/3-answers`", "make nano", "I cannot tell",
+        figures.weights.sha256, "CC BY-SA 4.0", "OpenMoji", "`nano/4-order`", "make nano", "I cannot tell",
         "## Limits",
         "@inproceedings{islam2025bimba", "| retrieval | 90.0 % |", "70 x 70 pixels",
     ):  # fmt: skip
@@ -79,7 +79,7 @@ def test_the_card_is_right_about_the_haystacks() -> None:
 
 
 def test_more_than_20_megabytes_are_refused(runs: Path, tmp_path: Path) -> None:
-    last = runs / "3-answers" / "model"
+    last = runs / STAGES[-1] / "model"
     with (last / WEIGHTS_NAME).open("r+b") as file:
         file.truncate(MOST_BYTES + 1)  # with a hole, which takes no room
     with pytest.raises(CheckpointError, match="20,000,001 bytes; at most 20,000,000"):
@@ -88,7 +88,7 @@ def test_more_than_20_megabytes_are_refused(runs: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_model_is_refused(runs: Path, tmp_path: Path) -> None:
-    figures, last = NanoFigures.of(runs), runs / "3-answers" / "model"
+    figures, last = NanoFigures.of(runs), runs / STAGES[-1] / "model"
     with pytest.raises(CheckpointError, match=r"model\.safetensors, config\.json"):
         ship(tmp_path / "absent", figures, tmp_path / "bimba-nano")
     (last / "config.json").write_text(json.dumps({"model_type": "qwen2"}), encoding="utf-8")
@@ -97,7 +97,7 @@ def test_a_folder_that_is_no_model_is_refused(runs: Path, tmp_path: Path) -> Non
 
 
 def test_figures_of_other_weights_are_refused(runs: Path, tmp_path: Path) -> None:
-    figures, last = NanoFigures.of(runs), runs / "3-answers" / "model"
+    figures, last = NanoFigures.of(runs), runs / STAGES[-1] / "model"
     place = tmp_path / "bimba-nano"
     with pytest.raises(CheckpointError, match="not of these weights"):
         ship(last, figures.model_copy(update={"measured": {}}), place)
