@@ -1,0 +1,111 @@
+"""Outcomes in, the units that a metric counts out, each in the group that it is averaged in.
+
+All metrics of the benchmarks here are a mean over groups of the share of right units. They differ in what a unit is (a
+question, or an item whose every try must be right), and in the groups (none, tasks, types).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+ALL = "all"
+"""The one group of a metric that averages over everything at once."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a question was answered.
+
+    Attributes:
+        id: of the question.
+        video: that it is about; questions about one video are not independent.
+        right: or wrong, which an answer that cannot be read is, too.
+        item: what the tries of one question share; its own id where it is asked once.
+        tags: what it can be grouped by: {"type": "ret_insert1"}.
+    """
+
+    id: str
+    video: str
+    right: bool
+    item: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is counted once.
+
+    Attributes:
+        video: that it is about.
+        group: that it is averaged in.
+        right: or wrong.
+    """
+
+    video: str
+    group: str
+    right: bool
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a benchmark is scored.
+
+    Attributes:
+        name: as in results.
+        title: in words.
+        tries: how often each item is asked; all must be right.
+        over: tag whose groups count equally; None averages over all units at once.
+    """
+
+    name: str
+    title: str
+    tries: int = 1
+    over: str | None = None
+
+    def units(self, outcomes: Sequence[Outcome]) -> list[Unit]:
+        """Count; an item of which a try is missing is left out (see `incomplete_items`).
+
+        Raises:
+            ValueError: an outcome lacks the tag, the tries of an item differ in group or video, or there are too many.
+        """
+        if self.tries == 1:
+            return [Unit(outcome.video, self._group(outcome), outcome.right) for outcome in outcomes]
+        units = []
+        for name, tries in _items(outcomes).items():
+            places = {(outcome.video, self._group(outcome)) for outcome in tries}
+            if len(places) != 1 or len(tries) > self.tries:
+                raise ValueError(f"item {name!r} has {len(tries)} tries, at most {self.tries}, in {sorted(places)}")
+            if len(tries) == self.tries:
+                [(video, group)] = places
+                units.append(Unit(video, group, all(outcome.right for outcome in tries)))
+        return units
+
+    def _group(self, outcome: Outcome) -> str:
+        if self.over is None:
+            return ALL
+        if self.over not in outcome.tags:
+            raise ValueError(f"question {outcome.id!r} has no {self.over!r}, over which {self.name} averages")
+        return outcome.tags[self.over]
+
+
+def incomplete_items(outcomes: Sequence[Outcome], tries: int) -> list[str]:
+    """Items of which fewer tries were answered than there are, in order."""
+    return [name for name, found in _items(outcomes).items() if len(found) < tries]
+
+
+def _items(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    items: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        items.setdefault(outcome.item or outcome.id, []).append(outcome)
+    return items
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", "accuracy over all questions"),
+        Metric("all_tries", "all four tries right, mean over types", tries=4, over="type"),
+        Metric("mean_of_tasks", "mean of the tasks' accuracies (M-Avg)", over="task"),
+    )
+}
+"""By name, as the benchmarks' files call them. All-tries: VNBench (arXiv 2406.09367), circular evaluation with four
+orders of the options. Mean of tasks: MLVU (arXiv 2406.04264), M-Avg."""

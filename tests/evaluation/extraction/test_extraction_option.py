@@ -1,0 +1,83 @@
+"""What a model said in, the letter it means out."""
+
+import json
+import string
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bimba.evaluation import extract_option
+from bimba.evaluation.extraction import LETTERS
+
+AWKWARD = json.loads((Path(__file__).parents[2] / "data/evaluation/awkward_answers.json").read_text(encoding="utf-8"))
+CASES = [(answer, tuple(group["options"]), meant) for group in AWKWARD for answer, meant in group["answers"]]
+
+texts = st.lists(
+    st.text(string.ascii_lowercase + " ", min_size=5, max_size=30).map(str.strip).filter(lambda text: len(text) > 4),
+    min_size=2,
+    max_size=10,
+    unique_by=str.casefold,
+)
+
+
+def test_there_are_three_hundred_awkward_answers_each_once() -> None:
+    assert len(set(CASES)) == len(CASES) >= 300
+    assert {meant for _, _, meant in CASES} >= {*"ABCDEFGHIJ", None}
+
+
+@pytest.mark.parametrize(("answer", "options", "meant"), CASES)
+def test_awkward_answer_means_what_a_reader_says(answer: str, options: tuple[str, ...], meant: str | None) -> None:
+    assert extract_option(answer, options) == meant
+
+
+@given(st.text(), texts)
+def test_any_text_gives_one_of_the_letters_or_nothing(answer: str, options: list[str]) -> None:
+    assert extract_option(answer, options) in {None, *LETTERS[: len(options)]}
+
+
+@given(
+    texts,
+    st.data(),
+    st.sampled_from(["{}", "({})", "{}.", "{})", "**{}**", " {}\n", "The answer is {}.", "Answer: {}"]),
+)
+def test_a_letter_is_understood_however_it_is_written(options: list[str], data: st.DataObject, written: str) -> None:
+    letter = data.draw(st.sampled_from(LETTERS[: len(options)]))
+    assert extract_option(written.format(letter), options) == letter
+
+
+@given(texts, st.data())
+def test_a_letter_in_front_of_a_text_counts(options: list[str], data: st.DataObject) -> None:
+    number = data.draw(st.integers(0, len(options) - 1))
+    assert extract_option(f"{LETTERS[number]}. {options[number]}", options) == LETTERS[number]
+
+
+@given(texts, st.data())
+def test_the_text_of_an_option_is_that_option(options: list[str], data: st.DataObject) -> None:
+    number = data.draw(st.integers(0, len(options) - 1))
+    assert extract_option(options[number].capitalize(), options) in {LETTERS[number], None}
+    if not any(
+        " ".join(options[number].split()) in " ".join(other.split()) for other in options if other != options[number]
+    ):
+        assert extract_option(options[number], options) == LETTERS[number]
+
+
+@given(texts, st.data())
+def test_two_letters_are_no_answer(options: list[str], data: st.DataObject) -> None:
+    first, second = data.draw(st.lists(st.sampled_from(LETTERS[: len(options)]), min_size=2, max_size=2, unique=True))
+    assert extract_option(f"{first} or {second}", options) is None
+    assert extract_option(f"The answer is {first} and {second}.", options) is None
+
+
+@pytest.mark.parametrize("count", [0, 11])
+def test_options_without_letters_are_refused(count: int) -> None:
+    with pytest.raises(ValueError, match=f"there are {count} options"):
+        extract_option("A", ["text"] * count)
+
+
+def test_nothing_heavy_is_imported() -> None:
+    code = "import sys; from bimba.evaluation import extract_option; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
