@@ -1,0 +1,228 @@
+"""A folder of annotations in; questions.jsonl, whose counts are those that were published, and where it is from out.
+
+The folder that is written:
+
+    questions.jsonl     a line each (`question`)
+    prepared.json       benchmark and version, the files that were read with their hashes, counts
+"""
+
+import fnmatch
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bimba.errors import InputError
+from bimba.evaluation.benchmarks.benchmark import Benchmark
+from bimba.evaluation.benchmarks.formats import READERS, simplified
+from bimba.evaluation.benchmarks.question import (
+    Question,
+    check_questions,
+    oddities,
+    read_questions,
+    write_questions,
+)
+
+QUESTIONS_NAME, PREPARED_NAME = "questions.jsonl", "prepared.json"
+PLACE = "BIMBA_BENCHMARKS"
+"""Environment variable that names the folder of prepared benchmarks."""
+
+
+class Prepared(BaseModel):
+    """Where a benchmark's questions are from.
+
+    Attributes:
+        benchmark: its name.
+        version: of the benchmark's file.
+        form: "as published", or "simplified".
+        files: sha256 of each file that was read, by name.
+        num_questions: that there are.
+        num_answers: that are public.
+        num_videos: that they are about.
+        deviations: what differs from the published counts; none unless that was allowed.
+        oddities: what is strange in the annotations as they are.
+        questions_sha256: of questions.jsonl.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    benchmark: str
+    version: int
+    form: str
+    files: dict[str, str]
+    num_questions: int
+    num_answers: int
+    num_videos: int
+    deviations: tuple[str, ...]
+    oddities: tuple[str, ...]
+    questions_sha256: str
+
+
+def default_place(benchmark: Benchmark) -> Path:
+    """Folder of a prepared benchmark where none is named."""
+    root = os.environ.get(PLACE)
+    return (Path(root) if root else Path.home() / ".cache" / "bimba" / "benchmarks") / benchmark.name
+
+
+def prepare(benchmark: Benchmark, source: Path, out: Path, *, any_count: bool = False) -> Prepared:
+    """Turn annotations into questions.jsonl.
+
+    Args:
+        benchmark: which they are of.
+        source: folder of the files as published, or of a file in the short form (or that file itself).
+        out: folder for the result.
+        any_count: take annotations of another size than the published one; it is told in every result.
+
+    Raises:
+        InputError: nothing fitting is there, a record is damaged, or counts are not the published ones.
+    """
+    form, files, questions = _read(benchmark, source)
+    check_questions(questions, ", ".join(file.name for file in files))
+    deviations = _deviations(benchmark, questions)
+    if deviations and not any_count:
+        raise InputError(
+            f"{source} is not all of {benchmark.title}: {'; '.join(deviations)}.",
+            fix=f"get the whole ({benchmark.source}), or pass --any-count to go on with these.",
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    write_questions(out / QUESTIONS_NAME, questions)
+    counts = _counts(questions)
+    prepared = Prepared(
+        benchmark=benchmark.name,
+        version=benchmark.version,
+        form=form,
+        files={file.name: _sha256(file) for file in files},
+        num_questions=counts["questions"],
+        num_answers=counts["public answers"],
+        num_videos=counts["videos"],
+        deviations=tuple(deviations),
+        oddities=tuple(oddities(questions)),
+        questions_sha256=_sha256(out / QUESTIONS_NAME),
+    )
+    partial = out / f".{PREPARED_NAME}.partial"
+    partial.write_text(json.dumps(prepared.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+    partial.replace(out / PREPARED_NAME)
+    return prepared
+
+
+def prepared_questions(benchmark: Benchmark, folder: Path | None = None) -> tuple[Prepared, list[Question]]:
+    """Read what `prepare` wrote.
+
+    Args:
+        benchmark: which.
+        folder: where it is; the default place if not given.
+
+    Raises:
+        InputError: it is not there, is of another benchmark or version, or was changed.
+    """
+    folder = default_place(benchmark) if folder is None else folder
+    fix = f"make it: bimba eval prepare {benchmark.name} --from DIR"
+    file = folder / PREPARED_NAME
+    if not file.is_file():
+        raise InputError(f"{benchmark.title} is not prepared: {file} is not there.", fix=fix)
+    try:
+        prepared = Prepared.model_validate_json(file.read_text(encoding="utf-8"))
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} is none of ours, or damaged.", fix=fix) from error
+    found, wanted = (prepared.benchmark, prepared.version), (benchmark.name, benchmark.version)
+    if found != wanted:
+        raise InputError(f"{folder} holds {found[0]} version {found[1]}, not {wanted[0]} version {wanted[1]}.", fix=fix)
+    questions = read_questions(folder / QUESTIONS_NAME)
+    if _sha256(folder / QUESTIONS_NAME) != prepared.questions_sha256:
+        raise InputError(f"{folder / QUESTIONS_NAME} was changed since it was made.", fix=fix)
+    return prepared, questions
+
+
+def _read(benchmark: Benchmark, source: Path) -> tuple[str, list[Path], list[Question]]:
+    """Form, files and questions of a folder or a file."""
+    if not source.exists():
+        raise InputError(f"{source} is not there.", fix=f"name the folder of the annotations; {benchmark.source}")
+    if source.is_file() and source.suffix == ".json":
+        if _is_short(source):
+            return "simplified", [source], simplified.read(benchmark, [source])
+        source = source.parent
+    files = _published(benchmark, source)
+    if files:
+        return "as published", files, READERS[benchmark.format](benchmark, files)
+    short = [file for file in sorted(source.glob("*.json")) if _is_short(file)]
+    if not short:
+        raise InputError(
+            f"{source} holds no annotations of {benchmark.title}: neither {', '.join(benchmark.files)} nor a JSON file "
+            "in the short form (id, video, question, candidates, answer).",
+            fix=f"get them: {benchmark.source}",
+        )
+    read = [(file, simplified.read(benchmark, [file])) for file in short]
+    fitting = [(file, questions) for file, questions in read if not _deviations(benchmark, questions)]
+    if len(read) > 1 and len(fitting) != 1:
+        sizes = ", ".join(f"{file.name} ({len(questions):,} questions)" for file, questions in read)
+        raise InputError(
+            f"{source} holds several files in the short form, and not one of {benchmark.title}'s size: {sizes}.",
+            fix="name the file: --from FILE.json",
+        )
+    file, questions = (fitting or read)[0]
+    return "simplified", [file], questions
+
+
+def _published(benchmark: Benchmark, folder: Path) -> list[Path]:
+    """Files as published, at any depth; none if one is missing, or if they are in the short form."""
+    names = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    files: list[Path] = []
+    for pattern in benchmark.files:
+        found = [path for path in names if fnmatch.fnmatch(path.name, pattern) and path not in files]
+        if not found:
+            return []
+        files += found
+    per_pattern = len(benchmark.files)
+    if len(files) != per_pattern:
+        raise InputError(
+            f"{folder} holds {len(files)} files of {benchmark.title}, which has {per_pattern}: "
+            f"{', '.join(path.name for path in files)}.",
+            fix="name a folder that holds each once.",
+        )
+    return [] if any(path.suffix == ".json" and _is_short(path) for path in files) else files
+
+
+def _is_short(file: Path) -> bool:
+    """Whether a JSON file is in the short form, by its first record."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return False
+    first = content[0] if isinstance(content, list) and content else None
+    return isinstance(first, dict) and {"id", "video", "question", "candidates"} <= first.keys()
+
+
+def _counts(questions: Sequence[Question]) -> dict[str, int]:
+    return {
+        "questions": len(questions),
+        "public answers": sum(question.answer is not None for question in questions),
+        "videos": len({question.video for question in questions}),
+    }
+
+
+def _deviations(benchmark: Benchmark, questions: Sequence[Question]) -> list[str]:
+    """What differs from the published sizes."""
+    published = (benchmark.num_questions, benchmark.num_answers, benchmark.num_videos)
+    found = [
+        f"{count:,} {name}, not {wanted:,}"
+        for (name, count), wanted in zip(_counts(questions).items(), published, strict=True)
+        if count != wanted
+    ]
+    numbers = Counter(len(question.options) for question in questions)
+    others = sorted(set(numbers) - set(benchmark.num_options))
+    if others:
+        wanted_numbers = " or ".join(map(str, benchmark.num_options))
+        found.append(f"{numbers[others[0]]:,} questions with {others[0]} options, not {wanted_numbers}")
+    if benchmark.metric == "all_tries":
+        tries = Counter(Counter(question.item for question in questions).values())
+        if set(tries) != {4}:
+            found.append("not every question is asked four times")
+    return found
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

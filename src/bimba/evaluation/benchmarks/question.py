@@ -1,0 +1,120 @@
+"""Questions of a benchmark in, one line of JSON each in a file out; and back, checked."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bimba.errors import InputError
+from bimba.evaluation.extraction import LETTERS
+
+
+class Question(BaseModel):
+    """A multiple-choice question about a video.
+
+    Attributes:
+        id: of the question, unique in its benchmark.
+        video: name of the file, relative to the folder of the videos.
+        question: as it is asked.
+        options: texts in order, without letters.
+        answer: the right letter; None where it is not public.
+        item: what the tries of one question share; None where it is asked once.
+        tags: what it can be grouped by.
+        subtitles: name of a file; None where there is none.
+        subtitles_start_seconds: when the video begins, on the subtitles' clock.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str = Field(min_length=1)
+    video: str = Field(min_length=1)
+    question: str
+    options: tuple[str, ...]
+    answer: str | None
+    item: str | None = None
+    tags: dict[str, str] = {}
+    subtitles: str | None = None
+    subtitles_start_seconds: float = 0.0
+
+
+def check_questions(questions: Sequence[Question], origin: str) -> None:
+    """Refuse questions that cannot be asked or scored.
+
+    Args:
+        questions: of a benchmark.
+        origin: where they are from, for messages.
+
+    Raises:
+        InputError: there are none, two have one id, options are too few or too many, an answer is none of them, or a
+            video lies outside of its folder.
+    """
+    fix = "get the annotations again; they are damaged, or of another version."
+    if not questions:
+        raise InputError(f"{origin} holds no questions.", fix=fix)
+    twice = [name for name, count in Counter(question.id for question in questions).items() if count > 1]
+    if twice:
+        raise InputError(f"{origin} has several questions {twice[0]!r} (and {len(twice) - 1} more).", fix=fix)
+    for question in questions:
+        problem = _problem(question)
+        if problem:
+            raise InputError(f"{origin}, question {question.id!r}: {problem}.", fix=fix)
+
+
+def _problem(question: Question) -> str | None:
+    count = len(question.options)
+    if not 2 <= count <= len(LETTERS):
+        return f"there are {count} options, not 2 to {len(LETTERS)}"
+    if question.answer is not None and question.answer not in LETTERS[:count]:
+        return f"the answer {question.answer!r} is none of {LETTERS[0]} to {LETTERS[count - 1]}"
+    for name in (question.video, question.subtitles or ""):
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            return f"{name!r} lies outside of its folder"
+    return None
+
+
+def oddities(questions: Sequence[Question]) -> list[str]:
+    """What is strange and published all the same; it is asked as it is, so that scores stay comparable."""
+    found = {
+        "without a text": sum(not question.question.strip() for question in questions),
+        "with an empty option": sum(not all(map(str.strip, question.options)) for question in questions),
+        "with two equal options": sum(len(set(question.options)) < len(question.options) for question in questions),
+    }
+    return [f"{count} {'question' if count == 1 else 'questions'} {what}" for what, count in found.items() if count]
+
+
+def write_questions(file: Path, questions: Iterable[Question]) -> None:
+    """Write a file whole or not at all, a line each."""
+    partial = file.with_name(f".{file.name}.partial")
+    with partial.open("w", encoding="utf-8") as stream:
+        for question in questions:
+            stream.write(json.dumps(question.model_dump(mode="json"), ensure_ascii=False) + "\n")
+    partial.replace(file)
+
+
+def read_questions(file: Path) -> list[Question]:
+    """Read what `write_questions` wrote, or what one wrote oneself in this form.
+
+    Raises:
+        InputError: it is not there, or a line is no question.
+    """
+    if not file.is_file():
+        raise InputError(f"{file} is not there.", fix="make it: bimba eval prepare BENCHMARK --from DIR")
+    questions: list[Question] = []
+    for number, line in enumerate(file.read_bytes().removesuffix(b"\n").split(b"\n"), start=1):
+        try:
+            questions.append(Question.model_validate_json(line))
+        except ValidationError as error:
+            raise InputError(
+                f"line {number} of {file} is no question: {_first(error)}.",
+                fix="make the file again: bimba eval prepare BENCHMARK --from DIR",
+            ) from error
+    check_questions(questions, str(file))
+    return questions
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else first["msg"]

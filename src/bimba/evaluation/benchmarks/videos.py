@@ -1,0 +1,77 @@
+"""Questions and a folder of videos in; each video's file, or what is wrong with it, out, before a model is loaded."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bimba.errors import VideoError
+from bimba.evaluation.benchmarks.question import Question
+from bimba.video.probe import probe
+
+_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi")
+"""Tried in this order where a file is called otherwise than its annotations say."""
+
+
+@dataclass(frozen=True)
+class VideoCheck:
+    """What became of the videos of a benchmark.
+
+    Attributes:
+        found: file by name.
+        missing: names without a file.
+        unreadable: what is wrong, by name.
+    """
+
+    found: dict[str, Path]
+    missing: tuple[str, ...]
+    unreadable: dict[str, str]
+
+
+def find_video(folder: Path, name: str) -> Path | None:
+    """The file of a video: under its name, or without the folders of its name, or with another known suffix."""
+    for place in (folder / name, folder / Path(name).name):
+        for path in (place, *(place.with_suffix(suffix) for suffix in _SUFFIXES)):
+            if path.is_file():
+                return path
+    return None
+
+
+def check_videos(
+    questions: Iterable[Question],
+    folder: Path,
+    *,
+    read: bool = True,
+    on_video: Callable[[int, int], None] | None = None,
+) -> VideoCheck:
+    """Find the videos of questions, and look into each.
+
+    Args:
+        questions: of a benchmark.
+        folder: of the videos.
+        read: read each file's packets and decode its first picture; else only look whether it is there.
+        on_video: told how many are through and how many there are.
+    """
+    names = list(dict.fromkeys(question.video for question in questions))
+    found: dict[str, Path] = {}
+    missing: list[str] = []
+    unreadable: dict[str, str] = {}
+    for number, name in enumerate(names, start=1):
+        path = find_video(folder, name)
+        problem = None if path is None or not read else _problem(path)
+        if path is None:
+            missing.append(name)
+        elif problem is not None:
+            unreadable[name] = problem
+        else:
+            found[name] = path
+        if on_video is not None:
+            on_video(number, len(names))
+    return VideoCheck(found, tuple(missing), unreadable)
+
+
+def _problem(path: Path) -> str | None:
+    try:
+        probe(path)
+    except VideoError as error:
+        return error.problem
+    return None

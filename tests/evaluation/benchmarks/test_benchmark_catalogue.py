@@ -1,0 +1,156 @@
+"""Every benchmark's file holds; the annotations of each are prepared with the published counts."""
+
+import json
+from pathlib import Path
+
+import published_forms as published
+import pytest
+
+from bimba.errors import InputError
+from bimba.evaluation.benchmarks import benchmark_names, find_benchmark, prepare, prepared_questions
+from bimba.evaluation.benchmarks.formats import READERS
+from bimba.evaluation.benchmarks.prepare import default_place
+from bimba.evaluation.extraction import LETTERS
+from bimba.evaluation.metrics import METRICS
+
+SHARED = Path(__file__).resolve().parents[4] / "shared" / "eval"
+
+SHORT_FORMS = {
+    "egoschema-subset": "EgoSchema",
+    "longvideobench": "LongVideoBench",
+    "mlvu": "MLVU",
+    "nextqa": "NextQA",
+    "nextqa-val": "NextQA",
+    "tempcompass": "TempCompass",
+    "videomme": "VideoMME/formatted_dataset.json",
+    "vnbench": "VNBench",
+}
+PUBLISHED = {"videomme": "VideoMME", "videomme-subtitles": "VideoMME"}
+
+
+def test_there_are_the_seven_of_the_paper_and_an_eighth() -> None:
+    assert benchmark_names() == (
+        "egoschema",
+        "egoschema-subset",
+        "longvideobench",
+        "longvideobench-subtitles",
+        "mlvu",
+        "nextqa",
+        "nextqa-val",
+        "perceptiontest",
+        "tempcompass",
+        "videomme",
+        "videomme-subtitles",
+        "vnbench",
+    )
+
+
+@pytest.mark.parametrize("name", benchmark_names())
+def test_what_a_file_names_exists(name: str) -> None:
+    benchmark = find_benchmark(name)
+    assert benchmark.format in READERS
+    metric = METRICS[benchmark.metric]
+    assert metric.over is None or metric.over in benchmark.breakdowns
+    assert max(benchmark.num_options) <= len(LETTERS)
+    assert {each.metric for each in benchmark.reported} <= METRICS.keys()
+    assert {"question", "options"} <= {
+        name for name in ("question", "options", "letters") if f"{{{name}}}" in benchmark.prompt.official
+    }
+    assert benchmark.num_answers <= benchmark.num_questions
+
+
+def test_unknown_benchmark_is_refused_with_the_nearest() -> None:
+    with pytest.raises(InputError, match="there is no benchmark 'video-mme'") as error:
+        find_benchmark("video-mme")
+    assert "'videomme'" in error.value.fix
+
+
+@pytest.mark.parametrize(("name", "form"), [*SHORT_FORMS.items(), *PUBLISHED.items()])
+def test_real_annotations_have_the_published_counts(name: str, form: str, tmp_path: Path) -> None:
+    if not SHARED.is_dir():
+        pytest.skip("the shared annotations are not beside the repository")
+    benchmark = find_benchmark(name)
+    prepared = prepare(benchmark, SHARED / form, tmp_path)
+    assert (prepared.num_questions, prepared.num_answers, prepared.num_videos) == (
+        benchmark.num_questions,
+        benchmark.num_answers,
+        benchmark.num_videos,
+    )
+    assert prepared.deviations == ()
+    again, questions = prepared_questions(benchmark, tmp_path)
+    assert again == prepared
+    assert len(questions) == benchmark.num_questions
+
+
+def test_real_oddities_are_told(tmp_path: Path) -> None:
+    if not SHARED.is_dir():
+        pytest.skip("the shared annotations are not beside the repository")
+    assert prepare(find_benchmark("mlvu"), SHARED / "MLVU", tmp_path).oddities == (
+        "1 question without a text",
+        "4 questions with an empty option",
+        "16 questions with two equal options",
+    )
+
+
+def test_annotations_of_another_size_are_refused_unless_asked_for(tmp_path: Path) -> None:
+    source = published.vnbench(tmp_path / "from")
+    vnbench = find_benchmark("vnbench")
+    with pytest.raises(InputError, match=r"8 questions, not 5,400; 8 public answers, not 5,400; 2 videos, not 1,350"):
+        prepare(vnbench, source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    prepared = prepare(vnbench, source, tmp_path / "out", any_count=True)
+    assert prepared.deviations[0] == "8 questions, not 5,400"
+    assert prepared.form == "as published"
+
+
+def test_missing_tries_and_other_numbers_of_options_are_told(tmp_path: Path) -> None:
+    source = published.vnbench(tmp_path / "from")
+    file = source / "VNBench-main-4try.json"
+    tries = json.loads(file.read_text())
+    tries[0]["options"] = ["dog", "cat"]
+    file.write_text(json.dumps(tries[:-1]))
+    with pytest.raises(InputError, match="1 questions with 2 options, not 4; not every question is asked four times"):
+        prepare(find_benchmark("vnbench"), source, tmp_path / "out")
+
+
+def test_folder_without_annotations_says_what_belongs_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"neither questions.json, subset_answers.json nor a JSON file"):
+        prepare(find_benchmark("egoschema"), tmp_path, tmp_path / "out")
+    with pytest.raises(InputError, match="is not there"):
+        prepare(find_benchmark("egoschema"), tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_several_files_of_the_same_form_are_not_guessed_between(tmp_path: Path) -> None:
+    record = {"id": 0, "video": "a.mp4", "question": "?", "candidates": ["A. x", "B. y"], "answer": "A"}
+    source = published.write(tmp_path / "from", {"one.json": [record], "two.json": [record]})
+    with pytest.raises(InputError, match=r"one.json \(1 questions\), two.json \(1 questions\)"):
+        prepare(find_benchmark("nextqa"), source, tmp_path / "out", any_count=True)
+    source = published.mlvu(tmp_path / "twice")
+    published.mlvu(source / "copy")
+    with pytest.raises(InputError, match="holds 14 files of MLVU dev, which has 7"):
+        prepare(find_benchmark("mlvu"), source, tmp_path / "out", any_count=True)
+
+
+def test_prepared_folder_is_checked_when_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIMBA_BENCHMARKS", str(tmp_path / "benchmarks"))
+    vnbench = find_benchmark("vnbench")
+    place = default_place(vnbench)
+    assert place == tmp_path / "benchmarks" / "vnbench"
+    with pytest.raises(InputError, match="VNBench is not prepared") as error:
+        prepared_questions(vnbench)
+    assert "bimba eval prepare vnbench --from DIR" in error.value.fix
+    prepare(vnbench, published.vnbench(tmp_path / "from"), place, any_count=True)
+    assert len(prepared_questions(vnbench)[1]) == 8
+    with pytest.raises(InputError, match="holds vnbench version 1, not mlvu version 1"):
+        prepared_questions(find_benchmark("mlvu"), place)
+    file = place / "questions.jsonl"
+    whole = file.read_text(encoding="utf-8")
+    file.write_text(whole.replace("What is it?", "What is that?", 1), encoding="utf-8")
+    with pytest.raises(InputError, match="was changed since it was made"):
+        prepared_questions(vnbench)
+    file.write_text(whole[:-30], encoding="utf-8")
+    with pytest.raises(InputError, match=r"line 8 of .* is no question"):
+        prepared_questions(vnbench)
+    (place / "prepared.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match="none of ours, or damaged"):
+        prepared_questions(vnbench)

@@ -1,0 +1,161 @@
+"""Annotations as they are published in, questions out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import published_forms as published
+import pytest
+
+from bimba.errors import InputError
+from bimba.evaluation.benchmarks import Question, find_benchmark, prepare, prepared_questions
+
+
+def questions(name: str, source: Path, out: Path) -> list[Question]:
+    prepare(find_benchmark(name), source, out, any_count=True)
+    return prepared_questions(find_benchmark(name), out)[1]
+
+
+EXPECTED: dict[str, dict[str, Any]] = {
+    "egoschema": {
+        "id": "bb", "video": "bb.mp4", "question": "What does c do in bb?", "answer": "D",
+        "options": [f"C does thing {number}." for number in range(5)],
+    },
+    "longvideobench": {
+        "id": "86C_0", "video": "86C.mp4", "question": "When?", "options": ["a", "b", "c"], "answer": "B",
+        "tags": {"duration": "600 s", "category": "TOS"},
+    },
+    "mlvu": {
+        "id": "4_count.0", "video": "4_count/4_count.mp4", "question": "Which?", "options": ["a", "b", "c", "d"],
+        "answer": "C", "tags": {"task": "count", "duration": "3 to 15 min"},
+    },
+    "nextqa-val": {
+        "id": "4010069381.6", "video": "1106/4010069381.mp4", "question": "how do the two man play", "answer": "C",
+        "options": ["roll, the handle", "tap", "strum", "hit", "pat"], "tags": {"group": "C", "type": "CH"},
+    },
+    "perceptiontest": {
+        "id": "video_7.0", "video": "video_7.mp4", "question": "Is it on?", "answer": "B",
+        "options": ["yes", "no", "I don't know"], "tags": {"area": "physics", "reasoning": "descriptive"},
+    },
+    "tempcompass": {
+        "id": "1034.speed.0", "video": "1034.mp4", "question": "What is he doing?", "answer": "B",
+        "options": ["dunking", "dribbling"], "tags": {"type": "speed"},
+    },
+    "videomme": {
+        "id": "001-2", "video": "fFjv93ACGo8.mp4", "question": "How many?", "answer": "C",
+        "options": ["One.", "Two.", "Three.", "Four."],
+        "tags": {"duration": "short", "domain": "Knowledge", "sub_category": "Humanity & History",
+                 "task": "Counting Problem"},
+    },
+    "vnbench": {
+        "id": "two.mp4.3", "video": "two.mp4", "question": "What is it?", "options": ["dog", "cat", "cow", "hen"],
+        "answer": "B", "item": "two.mp4 What is it?", "tags": {"type": "ret_insert1"},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_published_form_is_read(name: str, tmp_path: Path) -> None:
+    found = questions(name, published.MAKERS[name](tmp_path / "from"), tmp_path / "out")
+    assert Question(**EXPECTED[name]) in found
+
+
+def test_questions_without_a_public_answer_have_none_and_the_subset_leaves_them_out(tmp_path: Path) -> None:
+    source = published.egoschema(tmp_path / "from")
+    assert [each.answer for each in questions("egoschema", source, tmp_path / "all")] == [None, "D", None]
+    assert [each.id for each in questions("egoschema-subset", source, tmp_path / "some")] == ["bb"]
+
+
+def test_variants_with_subtitles_name_their_files(tmp_path: Path) -> None:
+    [one] = questions("longvideobench-subtitles", published.longvideobench(tmp_path / "l"), tmp_path / "out")
+    assert (one.subtitles, one.subtitles_start_seconds) == ("86C_en.json", 100.0)
+    found = questions("videomme-subtitles", published.videomme(tmp_path / "v"), tmp_path / "out2")
+    assert {each.subtitles for each in found} == {"fFjv93ACGo8.srt"}
+    assert {each.subtitles for each in questions("videomme", tmp_path / "v", tmp_path / "out3")} == {None}
+
+
+SHORT = {"id": 0, "video": "ä ö.mp4", "question": "Was?", "candidates": ["A. x", "B. y", "C. z"], "answer": "B"}
+
+
+def test_short_form_is_read_whatever_the_file_is_called(tmp_path: Path) -> None:
+    source = published.write(tmp_path / "from", {"some.json": [SHORT | {"question_type": "speed"}]})
+    [one] = questions("tempcompass", source, tmp_path / "out")
+    assert one == Question(
+        id="0", video="ä ö.mp4", question="Was?", options=("x", "y", "z"), answer="B", tags={"type": "speed"}
+    )
+    assert questions("tempcompass", source / "some.json", tmp_path / "out2") == [one]
+
+
+def broken(**changes: Any) -> list[dict[str, Any]]:
+    return [SHORT | changes]
+
+
+BROKEN = {
+    "no candidates": ([SHORT, {"id": 1}], "record 1 has no 'video'"),
+    "another letter": (broken(candidates=["A. x", "C. y"]), "begin with their letters, B."),
+    "one option": (broken(candidates=["A. x"]), "1 options, not 2 to 10"),
+    "eleven options": (broken(candidates=[f"{letter}. x" for letter in "ABCDEFGHIJK"]), "10 options at most"),
+    "an answer outside": (broken(answer="D"), "the answer 'D' is none of A to C"),
+    "an answer in words": (broken(answer="y"), "the answer 'y'"),
+    "no question": (broken(question=None), "question is None, not text"),
+    "options that are no list": (broken(candidates="A. x"), "not a list of texts"),
+    "the same id twice": ([SHORT, SHORT], "several questions '0'"),
+    "a video elsewhere": (broken(video="../x.mp4"), "lies outside of its folder"),
+    "an absolute video": (broken(video="/x.mp4"), "lies outside of its folder"),
+    "a record that is none": ([SHORT, 3], "record 1 is 3, no record with names"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_damaged_annotations_are_refused_with_their_place(case: str, tmp_path: Path) -> None:
+    content, problem = BROKEN[case]
+    source = published.write(tmp_path / "from", {"short.json": content})
+    with pytest.raises(InputError, match=problem):
+        prepare(find_benchmark("tempcompass"), source, tmp_path / "out", any_count=True)
+    assert not (tmp_path / "out").exists()
+
+
+PUBLISHED_BROKEN = {
+    "vnbench": ("VNBench-main-4try.json", '"gt_option": "B"', '"gt_option": "E"', "'E' is none of A to D"),
+    "mlvu": ("json/4_count.json", '"answer": "c"', '"answer": "e"', "answer is 'e', not one of"),
+    "longvideobench": ("lvb_val.json", '"correct_choice": 1', '"correct_choice": 3', "correct_choice is 3, not one of"),
+    "nextqa-val": ("val.csv", ",2,6,CH", ",seven,6,CH", "answer is 'seven', not a whole number"),
+    "perceptiontest": ("all_valid.json", '"answer_id": 1', '"answer_id": -1', "answer_id is -1, not one of"),
+    "tempcompass": ("questions/multi-choice.json", '"B. dribbling"', '"B. dancing"', "answer is 'B. dancing'"),
+    "egoschema": ("subset_answers.json", "3", "5", "bb is 5, not one of 0 to 4"),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_BROKEN)
+def test_answer_that_is_no_option_is_refused(name: str, tmp_path: Path) -> None:
+    file, was, becomes, problem = PUBLISHED_BROKEN[name]
+    source = published.MAKERS[name](tmp_path / "from")
+    text = (source / file).read_text(encoding="utf-8")
+    assert was in text
+    (source / file).write_text(text.replace(was, becomes), encoding="utf-8")
+    with pytest.raises(InputError, match=problem):
+        prepare(find_benchmark(name), source, tmp_path / "out", any_count=True)
+
+
+def test_torn_files_are_refused(tmp_path: Path) -> None:
+    source = published.videomme(tmp_path / "v")
+    file = source / "test-00000-of-00001.parquet"
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(InputError, match="cannot be read"):
+        prepare(find_benchmark("videomme"), source, tmp_path / "out", any_count=True)
+    source = published.longvideobench(tmp_path / "l")
+    (source / "lvb_val.json").write_text('[{"id": ', encoding="utf-8")
+    with pytest.raises(InputError, match="is no JSON"):
+        prepare(find_benchmark("longvideobench"), source, tmp_path / "out", any_count=True)
+    source = published.nextqa(tmp_path / "n")
+    with (source / "val.csv").open("a", encoding="utf-8") as stream:
+        stream.write("4010069381,369\n")
+    with pytest.raises(InputError, match="line 3 has another number of columns"):
+        prepare(find_benchmark("nextqa-val"), source, tmp_path / "out", any_count=True)
+
+
+def test_written_questions_are_one_json_object_a_line(tmp_path: Path) -> None:
+    questions("vnbench", published.vnbench(tmp_path / "from"), tmp_path / "out")
+    lines = (tmp_path / "out/questions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["id"] for line in lines][:2] == ["one.mp4.0", "one.mp4.1"]
+    assert len(lines) == 8
