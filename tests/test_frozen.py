@@ -38,6 +38,8 @@ COMMANDS = (
     "demo",
     "doctor",
     "eval",
+    "eval list",
+    "eval prepare",
     "eval run",
     "eval run needles",
     "eval show",

@@ -77,6 +77,15 @@ def recipe_for(model: Path) -> dict[str, object]:
     }
 
 
+def write_egoschema(folder: Path) -> None:
+    """Annotations as published, 500 of 501 questions with an answer."""
+    folder.mkdir()
+    options = {f"option {number}": f"C does thing {number}." for number in range(5)}
+    questions = [{"q_uid": f"video-{number}", "question": "What does c do?"} | options for number in range(501)]
+    (folder / "questions.json").write_text(json.dumps(questions))
+    (folder / "subset_answers.json").write_text(json.dumps({f"video-{number}": number % 5 for number in range(500)}))
+
+
 def test_every_command_is_known_to_these_tests() -> None:
     assert {command[0] for command in names(app)} == COMMANDS
 
@@ -98,6 +107,8 @@ def test_the_example_of_each_help_works(
         bimba(
             "eval", "run", "needles", "--model", model, "--out", "results", "--frames", 32, "--videos", 1, cwd=tmp_path
         )
+    if command == ("eval", "prepare"):
+        write_egoschema(tmp_path / "EgoSchema")
     if command in (("needles", "show"), ("needles", "stats")):
         short = ("--seconds", 20, "--size", "64x48", "--fps", 2)
         bimba("needles", "make", "--out", "needles", "--videos", 3, *short, cwd=tmp_path)
@@ -112,7 +123,14 @@ def test_the_example_of_each_help_works(
         make_needle_model(tmp_path / "words")
     words = [stand_ins.get(word, word) for word in shlex.split(example[1])]
     done = subprocess.run(
-        [BIMBA, *words], input="What happens?\n", capture_output=True, text=True, check=False, cwd=tmp_path, timeout=300
+        [BIMBA, *words],
+        input="What happens?\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        timeout=300,
+        env={**os.environ, "BIMBA_BENCHMARKS": str(tmp_path / "benchmarks")},
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()

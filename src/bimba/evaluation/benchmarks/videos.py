@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bimba.errors import VideoError
+from bimba.errors import InputError, VideoError
 from bimba.evaluation.benchmarks.question import Question
 from bimba.video.probe import probe
 
@@ -25,6 +25,17 @@ class VideoCheck:
     found: dict[str, Path]
     missing: tuple[str, ...]
     unreadable: dict[str, str]
+
+
+def checked_folder(folder: Path) -> Path:
+    """A folder of videos.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder of videos.", fix="name the folder that holds them (--videos DIR).")
+    return folder
 
 
 def find_video(folder: Path, name: str) -> Path | None:

@@ -1,0 +1,92 @@
+"""`bimba eval list` and `bimba eval prepare` as users meet them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from bimba.cli import app
+from bimba.errors import InputError
+
+TRIES = [
+    {"id": number, "video": f"clip {number // 4}.mp4", "question": "What is it?", "question_type": "ret_insert1",
+     "candidates": ["A. dog", "B. cat", "C. cow", "D. hen"], "answer": "B"}
+    for number in range(8)
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BIMBA_BENCHMARKS", str(tmp_path / "benchmarks"))
+    monkeypatch.setenv("COLUMNS", "100")
+    return tmp_path / "benchmarks"
+
+
+@pytest.fixture
+def annotations(tmp_path: Path) -> Path:
+    folder = tmp_path / "annotations"
+    folder.mkdir()
+    (folder / "tries.json").write_text(json.dumps(TRIES))
+    return folder
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(app, ["eval", *map(str, words)])
+
+
+def test_list_shows_all_and_what_is_prepared(annotations: Path) -> None:
+    assert "yes" not in run("list").stdout
+    run("prepare", "vnbench", "--from", annotations, "--any-count")
+    shown = run("list")
+    assert next(line for line in shown.stdout.splitlines() if "yes" in line).split()[1] == "vnbench"
+    listed = json.loads(run("list", "--json").stdout)["benchmarks"]
+    assert len(listed) == 12
+    assert all(name["name"] in shown.stdout for name in listed)
+
+
+def test_list_of_one_tells_where_it_is_from_and_what_is_reported() -> None:
+    shown = run("list", "vnbench").stdout
+    assert "https://github.com/joez17/VideoNIAH" in shown
+    assert "BIMBA 77.88 % (accuracy; over 5,400 tries, 128 frames)" in shown
+    assert "all four tries right, mean over types" in shown
+    assert json.loads(run("list", "vnbench", "--json").stdout)["num_questions"] == 5400
+
+
+def test_prepare_tells_what_was_read_and_which_videos_are_missing(
+    annotations: Path, place: Path, video: Path, tmp_path: Path
+) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    words = ("prepare", "vnbench", "--from", annotations, "--videos", videos, "--any-count")
+    missing = run(*words)
+    assert missing.exit_code == 1
+    assert "VNBench: 8 questions (8 with public answers) about 2 videos, from tries.json (simplified)" in missing.stdout
+    assert "not as published: 8 questions, not 5,400" in missing.stdout
+    assert "2 missing:\n    clip 0.mp4\n    clip 1.mp4" in missing.stdout
+    shutil.copyfile(video, videos / "clip 0.mp4")
+    (videos / "clip 1.mp4").write_bytes(b"no video")
+    told = json.loads(run(*words, "--json").stdout)
+    assert told["videos"]["found"] == 1
+    assert list(told["videos"]["unreadable"]) == ["clip 1.mp4"]
+    shutil.copyfile(video, videos / "clip 1.mp4")
+    whole = run(*words)
+    assert whole.exit_code == 0
+    assert "videos: 2 can be read" in whole.stdout
+    assert "next: bimba eval run vnbench --model MODEL --videos DIR --out DIR" in whole.stdout
+    assert (place / "vnbench" / "questions.jsonl").is_file()
+    assert run(*words, "--quiet").stdout == ""
+
+
+def test_prepare_refuses_before_anything_is_written(annotations: Path, place: Path, tmp_path: Path) -> None:
+    for words, problem in (
+        (("prepare", "vnbnch", "--from", annotations), "no benchmark 'vnbnch'"),
+        (("prepare", "vnbench", "--from", tmp_path / "none"), "is not there"),
+        (("prepare", "vnbench", "--from", annotations), "is not all of VNBench"),
+        (("prepare", "vnbench", "--from", annotations, "--videos", tmp_path / "none"), "is no folder of videos"),
+    ):
+        done = run(*words)
+        assert isinstance(done.exception, InputError)
+        assert problem in str(done.exception)
+    assert not place.exists()
