@@ -13,8 +13,8 @@ from pydantic import Field
 from benchmarks.nano.commands import run_bimba
 from benchmarks.nano.plain import Figures, Machine
 from benchmarks.nano.stages import STAGES
+from bimba.evaluation.folder import RESULTS_NAME
 from bimba.evaluation.needles import read_results
-from bimba.evaluation.needles.folder import RESULTS_NAME
 from bimba.evaluation.provenance import model_sha256
 from bimba.evaluation.shares import Share
 from bimba.training.loop.run_folder import RESULT_NAME

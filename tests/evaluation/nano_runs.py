@@ -12,7 +12,7 @@ from benchmarks.nano.stages import STAGES
 from evaluation_runs import line
 
 from bimba.evaluation.needles import Line, NeedleEvaluation
-from bimba.evaluation.needles.folder import BENCHMARK, BENCHMARK_VERSION
+from bimba.evaluation.needles.described import BENCHMARK, BENCHMARK_VERSION
 from bimba.evaluation.needles.tables import tables
 from bimba.evaluation.provenance import model_sha256
 from bimba.provenance import code_and_machine

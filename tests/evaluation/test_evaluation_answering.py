@@ -174,7 +174,7 @@ def test_plain_attention_reads_the_beginning_once(frames: Frames, monkeypatch: p
         features = asker.look(frames)
         monkeypatch.setattr(qa.model.language_model, "forward", counted)
         asker.answer(features, QUERIES)
-        beginning = write_prompt(qa.processor, "Why?", qa.processor.num_video_tokens(len(frames))).beginning
+        beginning = write_prompt(qa.processor, Query("Why?"), qa.processor.num_video_tokens(len(frames))).beginning
         return sum(places >= len(beginning) for places in read)
 
     num_prompts = len(QUERIES) + sum(len(query.options) for query in QUERIES)
@@ -183,7 +183,7 @@ def test_plain_attention_reads_the_beginning_once(frames: Frames, monkeypatch: p
 
 
 def test_the_prompt_is_worded_as_in_training(tiny: VideoQA) -> None:
-    prompt = write_prompt(tiny.processor, "What is it?", 3)
+    prompt = write_prompt(tiny.processor, Query("What is it?"), 3)
     text = tiny.processor.tokenizer.decode(prompt.beginning + prompt.rest)
     assert text == (
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<image><image><image>\n"
@@ -193,7 +193,7 @@ def test_the_prompt_is_worded_as_in_training(tiny: VideoQA) -> None:
 
 def test_an_option_ends_with_the_turn(tiny: VideoQA) -> None:
     ends = [tiny.processor.tokenizer.convert_tokens_to_ids("<|im_end|>")]
-    ids = option_ids(tiny.processor, "What is it?", "red star", ends)
+    ids = option_ids(tiny.processor, Query("What is it?"), "red star", ends)
     assert tiny.processor.tokenizer.decode(ids) == "red star<|im_end|>"
 
 
@@ -203,7 +203,7 @@ def test_an_option_ends_with_the_turn_where_the_template_rewrites_it() -> None:
     processor.tokenizer.chat_template = (
         "{{ messages | length }}{% for turn in messages %}{{ turn['content'] }}{% endfor %}"
     )
-    ids = option_ids(processor, "What is it?", "red star", [258, 256])
+    ids = option_ids(processor, Query("What is it?"), "red star", [258, 256])
     assert processor.tokenizer.decode(ids[:-1]) == "red star"
     assert ids[-1] == 256
 
@@ -235,3 +235,34 @@ def test_models_that_read_each_prompt_whole_have_no_copies() -> None:
         beginning = Beginning(qa.model, [1, 2, 3], torch.zeros(0, 64))
     with pytest.raises(ValueError, match="does not go on"):
         beginning._copies(2)
+
+
+LETTERS = ("A", "B", "C")
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_letters_are_as_likely_as_the_model_says(frames: Frames, batch_size: int) -> None:
+    qa = wide()
+    asker = Asker(qa, max_new_tokens=4, batch_size=batch_size)
+    turns = [f"<image>{question}\nA. x\nB. y\nC. z\nThe best answer is:" for question in ("What?", "Why is it so?")]
+    found = asker.choose(asker.look(frames), [Query(turn, turn=turn) for turn in turns], LETTERS)
+    for turn, scores in zip(turns, found, strict=True):
+        with torch.no_grad():
+            logits = qa.model(**qa.prepare(frames, turn, time_sentence=False)).logits[0, -1].log_softmax(-1)
+        ids = [qa.processor.tokenizer.convert_tokens_to_ids(letter) for letter in LETTERS]
+        assert np.abs(np.array(scores) - logits[ids].numpy()).max() < BAR
+
+
+def test_a_turn_of_its_own_is_said_as_it_is(frames: Frames) -> None:
+    qa = wide()
+    asker = Asker(qa, max_new_tokens=8, batch_size=2)
+    turn = "Look: <image>The best answer is:"
+    [reply] = asker.answer(asker.look(frames), [Query("What?", turn=turn)])
+    assert reply.said == qa.ask(frames, turn, time_sentence=False, max_new_tokens=8).text
+
+
+def test_letters_without_tokens_are_refused(tiny: VideoQA, frames: Frames) -> None:
+    asker = Asker(tiny, max_new_tokens=4, batch_size=2)
+    with pytest.raises(InputError, match="no token for each of A, BC") as raised:
+        asker.choose(asker.look(frames), [Query("What?")], ("A", "BC"))
+    assert "--score generate" in raised.value.fix

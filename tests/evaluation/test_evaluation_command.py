@@ -80,7 +80,6 @@ def test_a_run_that_is_stopped_tells_how_to_go_on(model: Path, tmp_path: Path, m
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (("eval", "run", "needles", "--out", "results"), "no model is named"),
         ((*WORDS, "--out", "results", "--model", "nothing-here"), "nothing-here"),
         ((*WORDS, "--out", "results", "--model", "m", "--size", "big"), "size 'big'"),
         ((*WORDS, "--out", "results", "--model", "m", "--needle-kinds", "shapes"), "needle kind 'shapes'"),

@@ -11,10 +11,10 @@ from evaluation_runs import small
 from PIL import Image
 
 from bimba.errors import CheckpointError, InputError
+from bimba.evaluation.folder import alone
 from bimba.evaluation.needles import NeedleEvaluation, Progress, evaluate_needles, read_lines, read_results
 from bimba.evaluation.needles import run as module
 from bimba.evaluation.needles.asked import UNKNOWN, asked_videos
-from bimba.evaluation.needles.folder import alone
 from bimba.evaluation.needles.lines import LINES_NAME
 from bimba.evaluation.needles.settings import SEED, parse_frames
 from bimba.evaluation.needles.tables import tables

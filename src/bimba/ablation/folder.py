@@ -22,7 +22,8 @@ from bimba.ablation.measuring import measurements
 from bimba.ablation.plan import RUNS, Run
 from bimba.ablation.settings import Settings
 from bimba.errors import InputError
-from bimba.evaluation.needles.folder import BENCHMARK_VERSION, write_json
+from bimba.evaluation.folder import write_json
+from bimba.evaluation.needles.described import BENCHMARK_VERSION
 from bimba.text.prompts import PROMPT_VERSION
 from bimba.training.recipe.settings import Recipe
 

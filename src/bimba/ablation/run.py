@@ -22,7 +22,7 @@ from bimba.ablation.running import Progress, carry_out, sizes_of
 from bimba.ablation.settings import SEEDS, START, STEPS, VIDEOS, Settings
 from bimba.ablation.tables import tables
 from bimba.ablation.words import conclusions
-from bimba.evaluation.needles.folder import alone, write_json
+from bimba.evaluation.folder import alone, write_json
 from bimba.evaluation.provenance import model_sha256
 
 

@@ -15,20 +15,12 @@ from torch import Tensor
 
 from bimba.errors import InputError
 from bimba.evaluation.answering.beginning import Beginning
-from bimba.evaluation.answering.prompt import Prompt, option_ids, write_prompt
+from bimba.evaluation.answering.prompt import Prompt, Query, letter_ids, option_ids, write_prompt
 from bimba.inference import VideoQA
 from bimba.inference.generation import generation_settings
 from bimba.models.bimba.encoding import FRAMES_PER_STEP
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Query:
-    """A question, with the options to choose from if there are some."""
-
-    question: str
-    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,41 +67,81 @@ class Asker:
     def look(self, frames: Iterable[NDArray[np.uint8]]) -> Tensor:
         """Features [T, S, Dv] of frames, each uint8 ``[H, W, 3]``; few pixels are in memory at a time."""
         # As many as the tower takes at once, so that the features are to the bit those of all pixels together.
-        chunks = (self._processor.make_pixels(chunk) for chunk in _batches(frames, FRAMES_PER_STEP))
-        return torch.cat([self._model.get_vision_features(pixels) for pixels in chunks])
+        return self.look_at(self.pixels(frames))
+
+    def pixels(self, frames: Iterable[NDArray[np.uint8]]) -> Iterator[Tensor]:
+        """Pixels [t, 3, S, S] of frames, as many at a time as the tower takes at once; needs no model."""
+        return (self._processor.make_pixels(chunk) for chunk in _batches(frames, FRAMES_PER_STEP))
+
+    @torch.no_grad()
+    def look_at(self, pixels: Iterable[Tensor]) -> Tensor:
+        """Features [T, S, Dv] of pixels, each [t, 3, S, S]."""
+        return torch.cat([self._model.get_vision_features(chunk) for chunk in pixels])
 
     @torch.no_grad()
     def answer(self, vision_features: Tensor, queries: Sequence[Query]) -> list[Reply]:
-        """Ask about the video with these features [T, S, Dv].
+        """Ask about the video with these features [T, S, Dv], in words and by the likelihood of options.
 
         Raises:
             InputError: a prompt is longer than the language model reads.
         """
+        replies = []
+        for beginning, prompts, asked in self._begin(vision_features, queries):
+            said = self._say(beginning, prompts)
+            scores = self._score(beginning, prompts, asked)
+            replies += [
+                Reply(self._text(ids), tuple(ids), tuple(likelihoods))
+                for ids, likelihoods in zip(said, scores, strict=True)
+            ]
+        return replies
+
+    @torch.no_grad()
+    def choose(self, vision_features: Tensor, queries: Sequence[Query], letters: Sequence[str]) -> list[list[float]]:
+        """Log-probability of each letter as the beginning of the answer to each query, in one pass.
+
+        Args:
+            vision_features: of the video, [T, S, Dv].
+            queries: whose turns ask for a letter.
+            letters: of the options.
+
+        Raises:
+            InputError: a prompt is longer than the language model reads, or a letter is no token.
+        """
+        ids = torch.tensor(letter_ids(self._processor, letters))
+        scores: list[list[float]] = []
+        for beginning, prompts, _ in self._begin(vision_features, queries):
+            for batch in _batches(prompts, self._batch_size):
+                logits = beginning.logits([prompt.rest for prompt in batch], num_kept=1)
+                scores += logits[:, -1].log_softmax(-1).cpu()[:, ids].double().tolist()
+        return scores
+
+    def _begin(
+        self, vision_features: Tensor, queries: Sequence[Query]
+    ) -> Iterator[tuple[Beginning, list[Prompt], Sequence[Query]]]:
+        """The video read once, and the prompts that go on from there; once a query if the compressor reads it."""
+        if not queries:
+            return
         if not self._model.config.reads_question:
             [video] = self._model.encode_features(vision_features)
-            return self._ask(video, len(vision_features), queries)
-        replies = []
+            yield self._prompts(video, len(vision_features), queries)
+            return
         for query in queries:
             ids = torch.tensor(self._processor.question_ids(query.question), device=self._model.input_device)
             words = self._model.get_input_embeddings()(ids)
             [video] = self._model.encode_features(vision_features, questions=[words])
-            replies += self._ask(video, len(vision_features), [query])
-        return replies
+            yield self._prompts(video, len(vision_features), [query])
 
-    def _ask(self, video: Tensor, num_frames: int, queries: Sequence[Query]) -> list[Reply]:
-        """Ask about a video with these tokens [V, D]."""
-        if not queries:
-            return []
-        prompts = [write_prompt(self._processor, query.question, len(video)) for query in queries]
+    def _prompts(
+        self, video: Tensor, num_frames: int, queries: Sequence[Query]
+    ) -> tuple[Beginning, list[Prompt], Sequence[Query]]:
+        """Prompts about a video with these tokens [V, D]."""
+        prompts = [write_prompt(self._processor, query, len(video)) for query in queries]
         self._check_length(num_frames, max(len(prompt.beginning) + len(prompt.rest) for prompt in prompts))
-        beginning = Beginning(self._model, prompts[0].beginning, video)
-        said = self._say(beginning, prompts)
-        scores = self._score(beginning, prompts, queries)
-        decode = self._processor.tokenizer.decode
-        return [
-            Reply(decode(ids, skip_special_tokens=True), tuple(ids), tuple(likelihoods))
-            for ids, likelihoods in zip(said, scores, strict=True)
-        ]
+        return Beginning(self._model, prompts[0].beginning, video), prompts, queries
+
+    def _text(self, ids: list[int]) -> str:
+        text: str = self._processor.tokenizer.decode(ids, skip_special_tokens=True)
+        return text
 
     def _say(self, beginning: Beginning, prompts: Sequence[Prompt]) -> list[list[int]]:
         """Ids of the answer to each prompt."""
@@ -129,7 +161,7 @@ class Asker:
     def _score(self, beginning: Beginning, prompts: Sequence[Prompt], queries: Sequence[Query]) -> list[list[float]]:
         """Log-probability of each option of each question."""
         asked = [
-            (number, prompt.rest, option_ids(self._processor, query.question, option, self._ends))
+            (number, prompt.rest, option_ids(self._processor, query, option, self._ends))
             for number, (prompt, query) in enumerate(zip(prompts, queries, strict=True))
             for option in query.options
         ]

@@ -1,10 +1,26 @@
 """A question about a video in, the prompt's ids out, in two parts; and the ids that answering an option would take."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from bimba.errors import InputError
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.text.prompts import VIDEO_TOKEN, Message
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question, with the options to choose from if there are some.
+
+    Attributes:
+        question: in words; of models that read the question before they compress the video, what they read.
+        options: texts, each a possible whole answer.
+        turn: the user's whole turn, the video's placeholder included; None for the words of training on needle videos.
+    """
+
+    question: str
+    options: tuple[str, ...] = ()
+    turn: str | None = None
 
 
 @dataclass(frozen=True)
@@ -20,34 +36,34 @@ class Prompt:
     rest: list[int]
 
 
-def about_video(question: str) -> Message:
-    """The turn that asks a question, worded as in training on needle videos: no times are told."""
-    return Message("user", f"{VIDEO_TOKEN}\n{question}")
+def user_turn(query: Query) -> Message:
+    """The turn that asks: its own, or worded as in training on needle videos, where no times are told."""
+    return Message("user", f"{VIDEO_TOKEN}\n{query.question}" if query.turn is None else query.turn)
 
 
-def write_prompt(processor: BimbaProcessor, question: str, num_video_tokens: int) -> Prompt:
+def write_prompt(processor: BimbaProcessor, query: Query, num_video_tokens: int) -> Prompt:
     """Write the prompt of one question.
 
     Args:
         processor: the model's.
-        question: as a user types it.
+        query: what is asked.
         num_video_tokens: placeholders that the video takes.
     """
-    ids = _ids(processor, processor.render([about_video(question)]))
+    ids = _ids(processor, processor.render([user_turn(query)]))
     place = ids.index(processor.video_token_id)
     return Prompt(ids[:place] + [processor.video_token_id] * num_video_tokens, ids[place + 1 :])
 
 
-def option_ids(processor: BimbaProcessor, question: str, option: str, ends: Collection[int]) -> list[int]:
+def option_ids(processor: BimbaProcessor, query: Query, option: str, ends: Collection[int]) -> list[int]:
     """Ids that follow the prompt where the model answers with this option: its words and the end of the turn.
 
     Args:
         processor: the model's.
-        question: that is asked.
+        query: what is asked.
         option: what the model would say.
         ends: ids that end an answer; the first that the chat format writes behind the option is the last of the result.
     """
-    turns = [about_video(question), Message("assistant", option)]
+    turns = [user_turn(query), Message("assistant", option)]
     before = processor.render(turns[:1])
     whole = processor.render(turns, add_generation_prompt=False)
     if not whole.startswith(before):  # a template that writes a turn otherwise once it is over
@@ -55,6 +71,22 @@ def option_ids(processor: BimbaProcessor, question: str, option: str, ends: Coll
     ids = _ids(processor, whole[len(before) :])
     last = next((place for place, token in enumerate(ids) if token in ends), len(ids) - 1)
     return ids[: last + 1]
+
+
+def letter_ids(processor: BimbaProcessor, letters: Sequence[str]) -> list[int]:
+    """The token of each letter, as an answer begins with it.
+
+    Raises:
+        InputError: a letter takes several tokens, or two take the same.
+    """
+    ids = [_ids(processor, letter) for letter in letters]
+    if any(len(each) != 1 for each in ids) or len({each[0] for each in ids}) < len(letters):
+        raise InputError(
+            f"the model's tokenizer has no token for each of {', '.join(letters)}, so that no likelihood of a letter "
+            "can be read in one pass.",
+            fix="let the model answer in words (--score generate).",
+        )
+    return [each[0] for each in ids]
 
 
 def _ids(processor: BimbaProcessor, text: str) -> list[int]:

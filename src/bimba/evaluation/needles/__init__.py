@@ -1,7 +1,7 @@
 """How well a model answers questions about needle videos that nobody stored: settings in, a folder of results out.
 
-The flow, one module a step: settings -> asked (videos and their questions, in order) -> asking (what the model says)
--> lines (one a question, on disk) -> tables -> heat_map, kind_bars (pictures); `run` puts them together.
+The flow, one module a step: settings -> described (what decides the results) -> asked (videos and their questions, in
+order) -> lines (one a question, on disk) -> tables -> drawn (pictures); `run` puts them together.
 """
 
 from bimba.evaluation.needles.lines import Line, read_lines

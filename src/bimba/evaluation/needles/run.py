@@ -7,18 +7,10 @@ from typing import Any
 
 from bimba.errors import InputError
 from bimba.evaluation.answering import Asker
+from bimba.evaluation.folder import RESULTS_NAME, RUN_NAME, alone, claim, read_json, write_json
 from bimba.evaluation.needles.asked import AskedVideo, asked_videos
+from bimba.evaluation.needles.described import BENCHMARK, BENCHMARK_VERSION, described
 from bimba.evaluation.needles.drawn import draw_results
-from bimba.evaluation.needles.folder import (
-    BENCHMARK,
-    BENCHMARK_VERSION,
-    RESULTS_NAME,
-    RUN_NAME,
-    alone,
-    claim,
-    read_json,
-    write_json,
-)
 from bimba.evaluation.needles.lines import LINES_NAME, Line, append_lines, cut_torn_line, read_lines
 from bimba.evaluation.needles.settings import NeedleEvaluation
 from bimba.evaluation.needles.tables import tables
@@ -86,7 +78,7 @@ def evaluate_needles(
         if number is not None and number < 1:
             raise InputError(f"{name} is {number}.", fix="take at least one.")
     with alone(out):
-        run = claim(settings, out)
+        run = claim(out, described(settings), has_answers=lambda: bool(read_lines(out / LINES_NAME)))
         file = out / LINES_NAME
         cut_torn_line(file)
         lines = read_lines(file)

@@ -1,44 +1,40 @@
-"""Settings of an evaluation in, its folder out: claimed for this run alone, or refused; and its JSON files.
+"""An evaluation's folder and what is evaluated in; the folder claimed for that, or refused with what differs, out.
 
-The folder:
+The folder of every evaluation:
 
     run.json            what is asked of which model, and on which machines it was
-    questions.jsonl     a line for each question, written as it is answered
     results.json        the tables, with all of run.json
     *.png               pictures of the tables
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-import bimba
 from bimba.errors import InputError
-from bimba.evaluation.needles.lines import LINES_NAME, read_lines
-from bimba.evaluation.needles.settings import NeedleEvaluation
-from bimba.evaluation.provenance import folder_sha256, model_sha256
-from bimba.text.prompts import PROMPT_VERSION
 
-BENCHMARK, BENCHMARK_VERSION = "needles", 1
-"""The version changes with anything that changes what is asked, or what is right."""
 RUN_NAME, RESULTS_NAME = "run.json", "results.json"
 _LOCK_NAME = ".lock"
 _ABSENT = "nothing"
-_BY_CONTENT = ("settings.model", "settings.base")
+_NO_DIFFERENCE = ("settings.model", "settings.base", "sessions")
 """Where a model lies makes no difference; its hash does."""
 
 
-def claim(settings: NeedleEvaluation, out: Path) -> dict[str, Any]:
-    """Make a folder this run's, or find that it is; returns the contents of its run.json.
+def claim(out: Path, run: dict[str, Any], *, has_answers: Callable[[], bool]) -> dict[str, Any]:
+    """Make a folder a run's, or find that it is; returns the contents of its run.json.
+
+    Args:
+        out: the folder, which is there.
+        run: what decides the results; "sessions" is what happened and makes no difference.
+        has_answers: tells whether something was answered already; if not, another run may take the folder over.
 
     Raises:
         InputError: it holds answers of another run, or something else.
     """
-    run = _described(settings)
     file = out / RUN_NAME
     if not file.exists():
         others = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
@@ -47,8 +43,8 @@ def claim(settings: NeedleEvaluation, out: Path) -> dict[str, Any]:
         write_json(file, run)
         return run
     found = read_json(file)
-    differing = _differences(found, run)
-    if differing and not read_lines(out / LINES_NAME):  # nothing was answered: the model was too small, say
+    differing = differences(found, run, except_for=_NO_DIFFERENCE)
+    if differing and not has_answers():  # the model was too small, say
         write_json(file, run)
         return run
     if differing:
@@ -59,35 +55,25 @@ def claim(settings: NeedleEvaluation, out: Path) -> dict[str, Any]:
     return found
 
 
-def _described(settings: NeedleEvaluation) -> dict[str, Any]:
-    """What decides the results, without what happened yet."""
-    folders = {"haystack": settings.haystack, "photos": settings.photos, "pictures": settings.pictures}
-    return {
-        "benchmark": BENCHMARK,
-        "benchmark_version": BENCHMARK_VERSION,
-        "prompt_version": PROMPT_VERSION,
-        "bimba": bimba.__version__,
-        "settings": settings.model_dump(mode="json"),
-        "model_sha256": model_sha256(settings.model, settings.base),
-        "names_and_sizes_sha256": {
-            name: folder_sha256(folder) for name, folder in folders.items() if folder is not None and folder.is_dir()
-        },
-        "sessions": [],
-    }
+def differences(there: dict[str, Any], now: dict[str, Any], *, except_for: Collection[str] = ()) -> list[str]:
+    """What two descriptions of a run do not share, a line each; mappings are compared by their entries.
 
-
-def _differences(there: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What two runs do not share, a line each."""
+    Args:
+        there: of the run that a folder holds.
+        now: of the one that is asked for.
+        except_for: dotted names that make no difference.
+    """
     theirs, ours = _flat(there), _flat(now)
-    names = sorted((theirs.keys() | ours.keys()) - set(_BY_CONTENT))
+    names = sorted((theirs.keys() | ours.keys()) - set(except_for))
     values = {name: (theirs.get(name, _ABSENT), ours.get(name, _ABSENT)) for name in names}
     return [f"{name}: {old} there, {new} now" for name, (old, new) in values.items() if old != new]
 
 
-def _flat(run: dict[str, Any]) -> dict[str, Any]:
-    flat = {name: value for name, value in run.items() if not isinstance(value, dict) and name != "sessions"}
-    for section in ("settings", "names_and_sizes_sha256"):
-        flat |= {f"{section}.{name}": value for name, value in run.get(section, {}).items()}
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    flat = {name: value for name, value in values.items() if not isinstance(value, dict)}
+    for section, entries in values.items():
+        if isinstance(entries, dict):
+            flat |= {f"{section}.{name}": value for name, value in entries.items()}
     return flat
 
 
