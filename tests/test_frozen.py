@@ -41,6 +41,7 @@ COMMANDS = (
     "eval list",
     "eval prepare",
     "eval run",
+    "eval run benchmark",
     "eval run needles",
     "eval show",
     "needles",

@@ -86,6 +86,19 @@ def write_egoschema(folder: Path) -> None:
     (folder / "subset_answers.json").write_text(json.dumps({f"video-{number}": number % 5 for number in range(500)}))
 
 
+def prepare_tempcompass(folder: Path) -> None:
+    """Four questions about talk.mp4, prepared where `bimba eval run` looks."""
+    records = [
+        {"id": n, "video": "talk.mp4", "question": "Which?", "candidates": ["A. x", "B. y"], "answer": "A"}
+        for n in range(4)
+    ]
+    (folder / "short.json").write_text(json.dumps(records))
+    (folder / "videos").mkdir()
+    shutil.copy(folder / "talk.mp4", folder / "videos")
+    where = {"BIMBA_BENCHMARKS": str(folder / "benchmarks")}
+    bimba("eval", "prepare", "tempcompass", "--from", folder / "short.json", "--any-count", env=where)
+
+
 def test_every_command_is_known_to_these_tests() -> None:
     assert {command[0] for command in names(app)} == COMMANDS
 
@@ -99,7 +112,7 @@ def test_the_example_of_each_help_works(
     assert shown.returncode == 0
     example = re.search(r"Example: bimba (.*)", " ".join(shown.stdout.split()))
     assert example, shown.stdout
-    assert example[1].startswith(" ".join(command))
+    assert example[1].startswith(" ".join(command).removesuffix(" benchmark"))
     shutil.copy(video, tmp_path / "talk.mp4")
     (tmp_path / "recipe.yaml").write_text(json.dumps(recipe_for(model)))  # JSON is YAML
     (tmp_path / "train.json").write_text(json.dumps([ENTRY] * 13))
@@ -109,6 +122,8 @@ def test_the_example_of_each_help_works(
         )
     if command == ("eval", "prepare"):
         write_egoschema(tmp_path / "EgoSchema")
+    if command == ("eval", "run", "benchmark"):
+        prepare_tempcompass(tmp_path)
     if command in (("needles", "show"), ("needles", "stats")):
         short = ("--seconds", 20, "--size", "64x48", "--fps", 2)
         bimba("needles", "make", "--out", "needles", "--videos", 3, *short, cwd=tmp_path)

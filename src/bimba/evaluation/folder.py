@@ -94,6 +94,22 @@ def read_json(file: Path) -> dict[str, Any]:
     return content
 
 
+def read_any_results(folder: Path) -> dict[str, Any]:
+    """Results of an evaluation, whatever was asked.
+
+    Raises:
+        InputError: there are none.
+    """
+    file = folder / RESULTS_NAME
+    if not file.is_file():
+        there = "its run is not finished" if (folder / RUN_NAME).is_file() else "it holds no evaluation"
+        raise InputError(
+            f"{folder} has no {RESULTS_NAME}: {there}.",
+            fix="name the folder of a run (bimba eval run ... --out DIR), or finish it by the same command.",
+        )
+    return read_json(file)
+
+
 def write_json(file: Path, content: dict[str, Any]) -> None:
     """Write a file whole or not at all."""
     partial = file.with_name(f".{file.name}.partial")

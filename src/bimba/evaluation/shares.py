@@ -8,14 +8,14 @@ Z = 1.959963984540054
 """Of a normal distribution, 95 % lie so many standard deviations around the mean."""
 
 
-def wilson_interval(right: int, count: int) -> tuple[float, float]:
+def wilson_interval(right: float, count: int) -> tuple[float, float]:
     """Return the 95 % interval of a share.
 
     Source: E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927). Unlike
     the usual plus-minus it stays inside 0 and 1, and it is not empty where nothing or everything is right.
 
     Args:
-        right: how many are right.
+        right: how many are right; a part of one where each counts as several.
         count: of how many, at least one.
 
     Raises:

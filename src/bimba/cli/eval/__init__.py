@@ -1,18 +1,33 @@
 """`bimba eval`: a model in; how well it answers the questions of a benchmark, with intervals and provenance, out.
 
-`list` names the benchmarks, `prepare` reads their annotations, `bimba eval run NAME` asks, `show` prints the tables of
-a folder again, `printed` writes them.
+`list` names the benchmarks, `prepare` reads their annotations, `bimba eval run NAME` asks (`needles` and `benchmark`),
+`show` prints the tables of a folder again (`printed` those of needles, `scores` those of the others).
 """
 
-import typer
+from typing import Any
 
+import typer
+from typer.core import TyperGroup
+
+from bimba.cli.eval.benchmark import benchmark
 from bimba.cli.eval.list_ import list_benchmarks
 from bimba.cli.eval.needles import needles
 from bimba.cli.eval.prepare import prepare
 from bimba.cli.eval.show import show
 
 app = typer.Typer(help="Measure how well a model answers.", no_args_is_help=True)
-run = typer.Typer(help="Ask a model the questions of a benchmark.", no_args_is_help=True)
+
+
+class _AnyBenchmark(TyperGroup):
+    """Takes `run videomme` for `run benchmark videomme`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that the words name."""
+        names_command = not args or args[0] in self.commands or args[0].startswith("-")
+        return super().resolve_command(ctx, args if names_command else ["benchmark", *args])
+
+
+run = typer.Typer(help="Ask a model the questions of a benchmark.", no_args_is_help=True, cls=_AnyBenchmark)
 
 
 @app.callback()
@@ -30,6 +45,7 @@ run.command(
 )(needles)
 app.command("list", epilog="Example: bimba eval list videomme")(list_benchmarks)
 app.command(epilog="Example: bimba eval prepare egoschema-subset --from EgoSchema")(prepare)
+run.command(epilog="Example: bimba eval run tempcompass --videos videos --out results --limit 4 --frames 8")(benchmark)
 app.add_typer(run, name="run")
 app.command(epilog="Example: bimba eval show results")(show)
 

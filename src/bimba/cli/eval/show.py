@@ -14,12 +14,21 @@ def show(
     json_: options.Json = False,
 ) -> None:
     """Print the tables of an evaluation again."""
-    from bimba.evaluation.needles import read_results
+    from bimba.evaluation.folder import read_any_results
+    from bimba.evaluation.needles import check_results
+    from bimba.evaluation.needles.described import BENCHMARK
 
-    results = read_results(folder)
+    results = read_any_results(folder)
+    is_needles = results.get("benchmark") == BENCHMARK
+    if is_needles:
+        check_results(results, folder)
     if json_:
         print_json(results)
-        return
-    from bimba.cli.eval.printed import print_results
+    elif is_needles:
+        from bimba.cli.eval.printed import print_results
 
-    print_results(results)
+        print_results(results)
+    else:
+        from bimba.cli.eval.scores import print_scores
+
+        print_scores(results)

@@ -40,8 +40,8 @@ class Score:
 def score(outcomes: Sequence[Outcome], metric: Metric) -> Score:
     """Score outcomes as a benchmark's authors do.
 
-    The interval comes from drawing whole videos (`resampling`). Where everything is right, or nothing, draws do not
-    differ; then it is Wilson's, with the videos as the sample.
+    The interval comes from drawing whole videos (`resampling`). Where the videos do not differ (everything is right,
+    say), draws do not either; then it is Wilson's, with the videos as the sample.
 
     Raises:
         ValueError: there is nothing to count, or the outcomes do not fit the metric.
@@ -87,6 +87,7 @@ def scores_by(outcomes: Sequence[Outcome], tag: str, metric: Metric) -> dict[str
 
 def _score(units: Sequence[Unit], value: float, draws: Array) -> Score:
     right, num_videos = sum(unit.right for unit in units), len({unit.video for unit in units})
-    same = right in {0, len(units)}
-    low, high = wilson_interval(num_videos if right else 0, num_videos) if same else interval(draws)
+    low, high = interval(draws)
+    if low == high:
+        low, high = wilson_interval(min(value, 1.0) * num_videos, num_videos)
     return Score(round(value, _DIGITS), round(low, _DIGITS), round(high, _DIGITS), right, len(units), num_videos)

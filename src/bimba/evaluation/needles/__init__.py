@@ -5,7 +5,16 @@ order) -> lines (one a question, on disk) -> tables -> drawn (pictures); `run` p
 """
 
 from bimba.evaluation.needles.lines import Line, read_lines
-from bimba.evaluation.needles.run import Outcome, Progress, evaluate_needles, read_results
+from bimba.evaluation.needles.run import Outcome, Progress, check_results, evaluate_needles, read_results
 from bimba.evaluation.needles.settings import NeedleEvaluation
 
-__all__ = ["Line", "NeedleEvaluation", "Outcome", "Progress", "evaluate_needles", "read_lines", "read_results"]
+__all__ = [
+    "Line",
+    "NeedleEvaluation",
+    "Outcome",
+    "Progress",
+    "check_results",
+    "evaluate_needles",
+    "read_lines",
+    "read_results",
+]

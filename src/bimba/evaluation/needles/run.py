@@ -7,7 +7,7 @@ from typing import Any
 
 from bimba.errors import InputError
 from bimba.evaluation.answering import Asker
-from bimba.evaluation.folder import RESULTS_NAME, RUN_NAME, alone, claim, read_json, write_json
+from bimba.evaluation.folder import RESULTS_NAME, RUN_NAME, alone, claim, read_any_results, read_json, write_json
 from bimba.evaluation.needles.asked import AskedVideo, asked_videos
 from bimba.evaluation.needles.described import BENCHMARK, BENCHMARK_VERSION, described
 from bimba.evaluation.needles.drawn import draw_results
@@ -93,21 +93,24 @@ def read_results(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: there are none, or not of this version.
     """
-    file = folder / RESULTS_NAME
-    if not file.is_file():
-        there = "its run is not finished" if (folder / RUN_NAME).is_file() else "it holds no evaluation"
-        raise InputError(
-            f"{folder} has no {RESULTS_NAME}: {there}.",
-            fix="name the folder of a run (bimba eval run needles --out DIR), or finish it by the same command.",
-        )
-    found = read_json(file)
-    which = found.get("benchmark"), found.get("benchmark_version")
+    found = read_any_results(folder)
+    check_results(found, folder)
+    return found
+
+
+def check_results(results: dict[str, Any], folder: Path) -> None:
+    """Refuse results that are not of this version of the benchmark.
+
+    Raises:
+        InputError: they are not.
+    """
+    which = results.get("benchmark"), results.get("benchmark_version")
     if which != (BENCHMARK, BENCHMARK_VERSION):
         raise InputError(
-            f"{file} is of {which[0]} version {which[1]}; this bimba reads {BENCHMARK} version {BENCHMARK_VERSION}.",
+            f"{folder / RESULTS_NAME} is of {which[0]} version {which[1]}; this bimba reads {BENCHMARK} version "
+            f"{BENCHMARK_VERSION}.",
             fix="read it with the bimba that wrote it, or run the evaluation again.",
         )
-    return found
 
 
 class _Evaluation:

@@ -1,0 +1,190 @@
+"""`bimba eval run NAME`: a prepared benchmark, a model and videos in; answers, a report and a picture out."""
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bimba.cli import options
+from bimba.cli.ask import print_json
+from bimba.cli.naming import model_or_default
+from bimba.cli.progress import hush_transformers, waiting
+
+if TYPE_CHECKING:
+    from bimba.evaluation.running import BenchmarkEvaluation, Progress
+
+_ASKED, _RUN = "How it is asked", "The run"
+
+
+def benchmark(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a benchmark that `bimba eval prepare` prepared.", metavar="BENCHMARK", show_default=False
+        ),
+    ],
+    videos: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of its videos.", rich_help_panel=_RUN, show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the results.", rich_help_panel=_RUN, show_default=False)],
+    model: options.ModelName = None,
+    base: options.Base = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    temporal_pooling: options.TemporalPooling = None,
+    frames: Annotated[int, typer.Option(metavar="N", help="At most so many a video.", rich_help_panel=_ASKED)] = 64,
+    sampling: Annotated[str, typer.Option(help="uniform, or fps: one a second.", rich_help_panel=_ASKED)] = "uniform",
+    prompt: Annotated[
+        str, typer.Option(help="released (the public code's) or official (the benchmark's).", rich_help_panel=_ASKED)
+    ] = "released",
+    time_sentence: Annotated[
+        bool, typer.Option("--time-sentence", help="Tell the model when the frames are.", rich_help_panel=_ASKED)
+    ] = False,
+    score: Annotated[
+        str,
+        typer.Option(help="generate (an answer in words) or likelihood (of each letter).", rich_help_panel=_ASKED),
+    ] = "generate",
+    extract: Annotated[
+        str, typer.Option(help="Read answers by option, or by the released rule.", rich_help_panel=_ASKED)
+    ] = "option",
+    subtitles: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the subtitles.", rich_help_panel=_RUN)
+    ] = None,
+    prepared: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="What `bimba eval prepare --out` wrote.", rich_help_panel=_RUN)
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", help="Only the first so many questions.", rich_help_panel=_RUN)
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and ask nothing.", rich_help_panel=_RUN)
+    ] = False,
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            metavar="N", help="Questions that are read at a time; fewer need less memory.", rich_help_panel=_RUN
+        ),
+    ] = 8,
+    json_: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Ask a model the questions of a benchmark, once each, and score the answers as its authors do.
+
+    A run that was interrupted is continued by the same command. Several processes may share a folder: start the command
+    several times, or with torchrun or accelerate launch.
+    """
+    hushed = quiet or json_
+    named = model_or_default(model, quiet=hushed)
+    with waiting("starting", quiet=hushed):
+        from bimba.evaluation.running import BenchmarkEvaluation, run_benchmark
+
+        hush_transformers(quiet=True)
+        settings = BenchmarkEvaluation.checked(
+            {
+                "benchmark": name,
+                "model": named,
+                "base": base,
+                "dtype": dtype,
+                "temporal_pooling": temporal_pooling,
+                "frames": frames,
+                "sampling": sampling,
+                "prompt": prompt,
+                "time_sentence": time_sentence,
+                "score": score,
+                "extract": extract,
+            }
+        )
+    if dry_run:
+        _check(settings, videos, prepared, limit, json_=json_, quiet=quiet)
+        return
+    try:
+        with _bar(quiet=hushed) as report:
+            ran = run_benchmark(
+                settings,
+                out,
+                videos,
+                prepared=prepared,
+                subtitles=subtitles,
+                device=device,
+                batch_size=batch_size,
+                limit=limit,
+                on_progress=report,
+            )
+    except KeyboardInterrupt:
+        print("stopped. The same command goes on from here.", file=sys.stderr)
+        raise typer.Exit(130) from None
+    if json_:
+        print_json({"out": str(out), "num_asked": ran.num_asked, "num_there": ran.num_there, "results": ran.results})
+    elif not quiet:
+        _tell(ran.results, out, ran.num_asked, ran.num_there)
+
+
+def _tell(results: "dict[str, object] | None", out: Path, num_asked: int, num_there: int) -> None:
+    there = f", {num_there:,} were answered before" if num_there else ""
+    if results is None:
+        print(
+            f"{num_asked:,} questions asked{there}; other processes are still at work, the last one writes the report"
+        )
+        return
+    from bimba.cli.eval.scores import print_scores
+
+    print_scores(results)
+    print(f"{num_asked:,} questions asked{there}; report.md, accuracy.png and all answers are in {out}")
+    print(f"next: bimba eval show {shlex.quote(str(out))}")
+
+
+def _check(
+    settings: "BenchmarkEvaluation", videos: Path, prepared: Path | None, limit: int | None, *, json_: bool, quiet: bool
+) -> None:
+    """Look for the questions and into the videos."""
+    from bimba.cli.progress import bars
+    from bimba.evaluation.benchmarks import check_videos, find_benchmark, prepared_questions
+    from bimba.evaluation.benchmarks.videos import checked_folder
+
+    known = find_benchmark(settings.benchmark)
+    _, questions = prepared_questions(known, prepared)
+    folder = checked_folder(videos)
+    with bars({"videos": "looking into videos"}, quiet=quiet or json_) as report:
+        checked = check_videos(questions[:limit], folder, on_video=lambda done, all_: report("videos", done, all_))
+    asked = [question for question in questions[:limit] if question.video in checked.found]
+    told = {
+        "settings": settings.model_dump(mode="json"),
+        "questions": len(questions[:limit]),
+        "can_be_asked": len(asked),
+        "missing": list(checked.missing),
+        "unreadable": checked.unreadable,
+    }
+    if json_:
+        print_json(told)
+    elif not quiet:
+        print(f"{known.title}: {len(asked):,} of {told['questions']:,} questions can be asked of {settings.model}")
+        print(f"  videos: {len(checked.found):,} can be read, {len(checked.missing):,} are missing, "
+              f"{len(checked.unreadable):,} are unreadable (--json lists them)")  # fmt: skip
+    if checked.missing or checked.unreadable:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _bar(*, quiet: bool) -> "Iterator[Callable[[Progress], None]]":
+    """A progress bar that tells how long it will take, and vanishes."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as ProgressBar
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left:"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    console = Console(stderr=True)
+    with ProgressBar(*columns, console=console, transient=True, disable=quiet or not sys.stderr.isatty()) as bar:
+        task = bar.add_task("loading the model", total=None)
+
+        def report(progress: "Progress") -> None:
+            failed = f", {progress.failed:,} failed" if progress.failed else ""
+            bar.update(task, description=f"questions{failed}", completed=progress.answered, total=progress.total)
+
+        yield report

@@ -1,0 +1,49 @@
+"""Results of a benchmark in, its scores on the terminal out."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_scores(results: dict[str, Any]) -> None:
+    """Print what was asked, the scores beside the reported ones, every breakdown, and what they cover."""
+    from bimba.evaluation.reports.markdown import coverage
+
+    console = Console(highlight=False)
+    settings = results["settings"]
+    print(
+        f"{results['title']} version {results['benchmark_version']}: {settings['model']}, {settings['frames']} frames, "
+        f"prompt {results['prompt_version']}, {settings['score']}"
+    )
+    table = Table("score", "", "95%", "of")
+    for name, found in results["scores"].items():
+        if found is None:
+            table.add_row(name, "cannot be told from these annotations", "", "")
+            continue
+        table.add_row(found["title"], f"{found['value']:.2%}", *_rest(found))
+        for each in results["reported"]:
+            if each["metric"] == name:
+                table.add_row(f"  reported: {each['model']}, {each['setting']}", f"{each['value']:.2f}%", "", "")
+    if results["chance"] is not None:
+        table.add_row("guessing", f"{results['chance']:.2%}", "", "")
+    console.print(table)
+    if not results["scores"]:
+        print("no answer to these questions is public; a server scores them (bimba eval submit)")
+    for tag, groups in results["by"].items():
+        if groups:
+            _print_groups(console, tag, groups)
+    print(coverage(results))
+    if results["unparsed"]["count"]:
+        print(f"{results['unparsed']['count']:,} answers name no option and count as wrong")
+
+
+def _print_groups(console: Console, tag: str, groups: dict[str, dict[str, float]]) -> None:
+    table = Table(tag.replace("_", " "), "right", "95%", "of")
+    for group, found in groups.items():
+        table.add_row(group, f"{found['value']:.1%}", *_rest(found))
+    console.print(table)
+
+
+def _rest(found: dict[str, Any]) -> tuple[str, str]:
+    return f"{100 * found['low']:.1f}-{100 * found['high']:.1f}%", f"{found['count']:,}"

@@ -1,0 +1,43 @@
+"""A benchmark's questions and answers to them in; scores with intervals, beside the reported ones, as files out.
+
+`outcomes` reads what was said, `results` counts, `markdown` and `drawn` show it; `compared` sets two runs side by side,
+`submission` writes what a server scores.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bimba.evaluation.benchmarks import Benchmark, Question
+from bimba.evaluation.folder import RESULTS_NAME, write_json
+from bimba.evaluation.reports.drawn import PICTURE_NAME, draw_results
+from bimba.evaluation.reports.markdown import REPORT_NAME, report_text
+from bimba.evaluation.reports.outcomes import Said, outcomes_of
+from bimba.evaluation.reports.results import results_of
+
+__all__ = ["PICTURE_NAME", "REPORT_NAME", "Said", "outcomes_of", "results_of", "write_report"]
+
+
+def write_report(
+    out: Path, run: dict[str, Any], benchmark: Benchmark, questions: Sequence[Question], answers: Sequence[Said]
+) -> dict[str, Any]:
+    """Write results.json, report.md and accuracy.png into a folder.
+
+    Args:
+        out: the folder.
+        run: what made the answers (run.json); it goes into the results.
+        benchmark: that was asked.
+        questions: all of its questions.
+        answers: to some or all of them.
+
+    Returns:
+        the contents of results.json.
+    """
+    results = json.loads(json.dumps(run | results_of(benchmark, questions, answers, run["settings"])))
+    write_json(out / RESULTS_NAME, results)
+    partial = out / f".{REPORT_NAME}.partial"
+    partial.write_text(report_text(results), encoding="utf-8")
+    partial.replace(out / REPORT_NAME)
+    draw_results(results, out / PICTURE_NAME)
+    return dict(results)

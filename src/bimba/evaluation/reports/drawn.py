@@ -1,0 +1,30 @@
+"""Results in, a picture of every score with its interval out."""
+
+from pathlib import Path
+from typing import Any
+
+from bimba.evaluation.pictures import Dot, draw_dots
+
+PICTURE_NAME = "accuracy.png"
+
+
+def draw_results(results: dict[str, Any], path: Path) -> None:
+    """Draw the scores, with what papers report of the same metric, then every group; nothing if there are none."""
+    dots = []
+    for name, found in results["scores"].items():
+        if found is not None:
+            reported = tuple(each["value"] / 100 for each in results["reported"] if each["metric"] == name)
+            dots.append(Dot(found["title"], found["value"], found["low"], found["high"], reported))
+    for tag, groups in results["by"].items():
+        dots += [
+            Dot(f"{tag}: {group}".replace("_", " "), found["value"], found["low"], found["high"], ())
+            for group, found in groups.items()
+        ]
+    if not dots:
+        path.unlink(missing_ok=True)
+        return
+    settings = results["settings"]
+    answers = "answers in words" if settings["score"] == "generate" else "likeliest letters"
+    subtitle = f"{results['covers']['scored']:,} questions, {settings['frames']} frames, {answers}"
+    title = f"{Path(settings['model']).name}: {results['title']}"
+    draw_dots(path, title, subtitle, dots, each="reported by papers", chance=results["chance"])

@@ -1,0 +1,111 @@
+"""Results in, a report that people read out: Markdown."""
+
+from typing import Any
+
+REPORT_NAME = "report.md"
+_WORDS = {
+    "generate": "answered in words, greedily",
+    "likelihood": "the likeliest letter",
+    "option": "read by extract_option",
+    "released": "read by the public code's first-word rule",
+}
+
+
+def report_text(results: dict[str, Any]) -> str:
+    """The whole report."""
+    parts = [
+        f"# {results['title']}: {results['settings']['model']}",
+        _asked(results),
+        _scores(results),
+        *(_breakdown(tag, groups) for tag, groups in results["by"].items() if groups),
+        f"## What this covers\n\n{_coverage(results)}",
+        f"## How it was made\n\n{_provenance(results)}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def coverage(results: dict[str, Any]) -> str:
+    """What the scores cover, in one sentence."""
+    covers = results["covers"]
+    words = f"{covers['answered']:,} of {covers['questions']:,} questions answered"
+    if covers["scored"] != covers["answered"]:
+        words += f", {covers['scored']:,} of them with a public answer"
+    if covers["failed"]:
+        videos = len(results["failed_videos"])
+        words += f"; {covers['failed']:,} about {videos:,} {'video' if videos == 1 else 'videos'} that cannot be read"
+    if covers["incomplete_items"]:
+        words += f"; {covers['incomplete_items']:,} questions lack a try and are left out"
+    return words
+
+
+def _asked(results: dict[str, Any]) -> str:
+    settings = results["settings"]
+    answered = _WORDS[settings["score"]]
+    if settings["score"] == "generate":
+        answered += f", {_WORDS[settings['extract']]}"
+    times = "with" if settings["time_sentence"] else "without"
+    return (
+        f"At most {settings['frames']} frames ({settings['sampling']}); prompt {results['prompt_version']}, {times} "
+        f"the time sentence; {answered}. Benchmark version {results['benchmark_version']}."
+    )
+
+
+def _scores(results: dict[str, Any]) -> str:
+    if not results["scores"]:
+        return "No answer to these questions is public; a server scores them (`bimba eval submit`)."
+    rows = ["| score | value | 95 % | of |", "| --- | --- | --- | --- |"]
+    for name, found in results["scores"].items():
+        if found is None:
+            rows.append(f"| {name} | cannot be told from these annotations | | |")
+            continue
+        rows.append(f"| {found['title']} | **{_percent(found['value'])}** | {_interval(found)} | {found['count']:,} |")
+        rows += [
+            f"| reported: {each['model']} ({each['setting']}) | {each['value']:.2f} % | | |"
+            for each in results["reported"]
+            if each["metric"] == name
+        ]
+    if results["chance"] is not None:
+        rows.append(f"| guessing | {_percent(results['chance'])} | | |")
+    return "\n".join(rows)
+
+
+def _breakdown(tag: str, groups: dict[str, dict[str, float]]) -> str:
+    rows = [f"## By {tag.replace('_', ' ')}", "", "| | right | 95 % | of |", "| --- | --- | --- | --- |"]
+    rows += [
+        f"| {group} | {_percent(found['value'])} | {_interval(found)} | {found['count']:,} |"
+        for group, found in groups.items()
+    ]
+    return "\n".join(rows)
+
+
+def _coverage(results: dict[str, Any]) -> str:
+    lines = [f"{coverage(results)}."]
+    unparsed = results["unparsed"]
+    lines.append(f"{unparsed['count']:,} answers name no option; they count as wrong.")
+    lines += [f"* `{each['id']}`: {each['prediction']!r}" for each in unparsed["examples"]]
+    if results["failed_videos"]:
+        lines.append("\nVideos that cannot be read:\n")
+        lines += [f"* {video}: {problem}" for video, problem in results["failed_videos"].items()]
+    deviations = results.get("annotations", {}).get("deviations", [])
+    if deviations:
+        lines.append(f"\nThe annotations are not those that were published: {'; '.join(deviations)}.")
+    return "\n".join(lines)
+
+
+def _provenance(results: dict[str, Any]) -> str:
+    hashes = f"model sha256 `{results['model_sha256']}`; questions sha256 `{results['questions_sha256']}`"
+    lines = [f"* bimba {results['bimba']}; {hashes}"]
+    for session in results["sessions"]:
+        commit = (session["code"] or {}).get("commit", "not a clone")
+        machine = ", ".join(session["gpus"]) or session["processor"]
+        lines.append(f"* {session['time']}: {machine}, {session['dtype']}, commit {commit}")
+    lines.append("* everything else: `results.json`")
+    return "\n".join(lines)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f} %"
+
+
+def _interval(found: dict[str, float]) -> str:
+    return f"{100 * found['low']:.1f} to {100 * found['high']:.1f}"

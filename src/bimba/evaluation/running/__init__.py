@@ -1,0 +1,13 @@
+"""A prepared benchmark, a model and a folder of videos in; a line for each question, whoever answers it, out.
+
+The flow, one module a step: settings (what decides the answers) -> units (a video and all that is asked about it, in a
+fixed order) -> claims (no two processes take the same) -> reading (the next videos' frames, while the model thinks) ->
+answerers (what a model says) -> pieces (lines on disk, whatever is killed); `run` puts them together.
+"""
+
+from bimba.evaluation.running.answerers import Answerer, BimbaAnswerer
+from bimba.evaluation.running.pieces import Answer
+from bimba.evaluation.running.run import Progress, Ran, run_benchmark
+from bimba.evaluation.running.settings import BenchmarkEvaluation
+
+__all__ = ["Answer", "Answerer", "BenchmarkEvaluation", "BimbaAnswerer", "Progress", "Ran", "run_benchmark"]

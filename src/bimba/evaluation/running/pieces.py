@@ -1,0 +1,115 @@
+"""Answers in, lines of JSON on disk out, that survive whatever is killed; and back, those of all processes.
+
+Each process appends to a file of its own, which nobody else writes and no later process goes on with. A line that was
+cut off by the end of its process is left out when it is read; its question is asked again. When all is answered, the
+pieces become one file in the questions' order.
+"""
+
+import json
+import os
+import secrets
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bimba.errors import InputError
+
+ANSWERS_NAME, PIECES_NAME = "answers.jsonl", "pieces"
+
+
+class Answer(BaseModel):
+    """What a model said to a question, or why it said nothing.
+
+    Attributes:
+        id: of the question.
+        prediction: in words; the likeliest letter where likelihoods were compared; None if the video failed.
+        scores: log-probability of each letter; empty where the model answered in words.
+        num_frames: that the model saw.
+        failed: what is wrong with the video; None if nothing is.
+        stamp: of the video's file, if it failed: another file is tried again.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    prediction: str | None
+    scores: tuple[float, ...] = ()
+    num_frames: int = 0
+    failed: str | None = None
+    stamp: str = ""
+
+
+class Pieces:
+    """The answers of a run's folder, as they come, from this process and from others.
+
+    Args:
+        out: the folder.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._out, self._folder = out, out / PIECES_NAME
+        self._file: Path | None = None
+        self._read: dict[Path, int] = {}
+        self._turn = threading.Lock()  # the reading thread asks what is open while answers are written
+        self.answers: dict[str, Answer] = {}
+        """By question; a failure gives way to an answer."""
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what was written since."""
+        with self._turn:
+            for path in (self._out / ANSWERS_NAME, *sorted(self._folder.glob("*.jsonl"))):
+                if path.is_file():
+                    self._read_more(path)
+
+    def append(self, answers: Iterable[Answer]) -> None:
+        """Write answers, each flushed before the next."""
+        if self._file is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._folder / f"{os.getpid()}-{secrets.token_hex(8)}.jsonl"
+        with self._turn, self._file.open("a", encoding="utf-8") as stream:
+            for answer in answers:
+                stream.write(_line(answer))
+                stream.flush()
+                self._keep(answer)
+
+    def merge(self, ids: Sequence[str]) -> None:
+        """Make one file of all pieces, in this order, and remove them."""
+        partial = self._out / f".{ANSWERS_NAME}.partial"
+        with partial.open("w", encoding="utf-8") as stream:
+            stream.writelines(_line(self.answers[name]) for name in ids if name in self.answers)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(self._out / ANSWERS_NAME)
+        for path in self._folder.glob("*.jsonl"):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # something of the user's lies there, too
+            self._folder.rmdir()
+        self._file = None
+
+    def _read_more(self, path: Path) -> None:
+        with path.open("rb") as stream:
+            stream.seek(self._read.get(path, 0))
+            new = stream.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self._read[path] = self._read.get(path, 0) + len(whole)
+        for line in whole.splitlines():
+            try:
+                self._keep(Answer.model_validate_json(line))
+            except ValidationError as error:
+                raise InputError(
+                    f"{path} holds a line that is no answer of this version: {line[:60]!r}.",
+                    fix="name another folder (--out DIR), or remove this one.",
+                ) from error
+
+    def _keep(self, answer: Answer) -> None:
+        there = self.answers.get(answer.id)
+        if there is None or there.failed is not None:
+            self.answers[answer.id] = answer
+
+
+def _line(answer: Answer) -> str:
+    return json.dumps(answer.model_dump(mode="json"), ensure_ascii=False) + "\n"
