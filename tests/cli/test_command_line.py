@@ -77,11 +77,11 @@ def recipe_for(model: Path) -> dict[str, object]:
     }
 
 
-def write_egoschema(folder: Path) -> None:
-    """Annotations as published, 500 of 501 questions with an answer."""
+def write_egoschema(folder: Path, count: int = 501) -> None:
+    """Annotations as published, 500 questions with an answer."""
     folder.mkdir()
     options = {f"option {number}": f"C does thing {number}." for number in range(5)}
-    questions = [{"q_uid": f"video-{number}", "question": "What does c do?"} | options for number in range(501)]
+    questions = [{"q_uid": f"video-{number}", "question": "What does c do?"} | options for number in range(count)]
     (folder / "questions.json").write_text(json.dumps(questions))
     (folder / "subset_answers.json").write_text(json.dumps({f"video-{number}": number % 5 for number in range(500)}))
 
@@ -97,6 +97,23 @@ def prepare_tempcompass(folder: Path) -> None:
     shutil.copy(folder / "talk.mp4", folder / "videos")
     where = {"BIMBA_BENCHMARKS": str(folder / "benchmarks")}
     bimba("eval", "prepare", "tempcompass", "--from", folder / "short.json", "--any-count", env=where)
+    (folder / "answers.jsonl").write_text('{"id": 0, "prediction": "(A)"}\n{"id": 1, "prediction": "none of them"}\n')
+
+
+def store_run(folder: Path, benchmark: str, out: str) -> None:
+    """A finished run that answered "A" to everything."""
+    place = folder / "benchmarks" / benchmark
+    prepared = json.loads((place / "prepared.json").read_text())
+    names = [json.loads(line)["id"] for line in (place / "questions.jsonl").read_text().splitlines()]
+    run = {
+        "benchmark": benchmark,
+        "questions_sha256": prepared["questions_sha256"],
+        "settings": {"extract": "option", "model": "model"},
+    }
+    (folder / out).mkdir()
+    (folder / out / "run.json").write_text(json.dumps(run))
+    lines = (json.dumps({"id": name, "prediction": "A"}) for name in names)
+    (folder / out / "answers.jsonl").write_text("".join(f"{line}\n" for line in lines))
 
 
 def test_every_command_is_known_to_these_tests() -> None:
@@ -122,8 +139,16 @@ def test_the_example_of_each_help_works(
         )
     if command == ("eval", "prepare"):
         write_egoschema(tmp_path / "EgoSchema")
-    if command == ("eval", "run", "benchmark"):
+    if command in {("eval", "run", "benchmark"), ("eval", "score"), ("eval", "compare")}:
         prepare_tempcompass(tmp_path)
+    if command == ("eval", "compare"):
+        for out in ("results", "others"):
+            store_run(tmp_path, "tempcompass", out)
+    if command == ("eval", "submit"):
+        write_egoschema(tmp_path / "EgoSchema", 5031)
+        where = {"BIMBA_BENCHMARKS": str(tmp_path / "benchmarks")}
+        bimba("eval", "prepare", "egoschema", "--from", tmp_path / "EgoSchema", env=where)
+        store_run(tmp_path, "egoschema", "results")
     if command in (("needles", "show"), ("needles", "stats")):
         short = ("--seconds", 20, "--size", "64x48", "--fps", 2)
         bimba("needles", "make", "--out", "needles", "--videos", 3, *short, cwd=tmp_path)

@@ -108,3 +108,32 @@ def test_what_is_unknown_is_refused(folder: Path, model: Path) -> None:
         assert isinstance(done.exception, InputError), done.output
         assert problem in str(done.exception)
     assert not (folder / "out").exists()
+
+
+def test_runs_are_scored_again_compared_and_not_submitted(folder: Path, model: Path) -> None:
+    words = ("run", "tempcompass", "--model", model, "--videos", folder / "videos", "--frames", 4, "--quiet")
+    for out, score in (("first", "likelihood"), ("second", "generate")):
+        run(*words, "--score", score, "--out", folder / out)
+    first = json.loads(run("show", folder / "first", "--json").stdout)
+    again = run("score", "tempcompass", folder / "first", "--out", folder / "again")
+    assert "report.md, results.json and accuracy.png are in" in again.stdout
+    assert json.loads((folder / "again/results.json").read_text())["scores"] == first["scores"]
+    released = json.loads(run("score", "tempcompass", folder / "first", "--extract", "released", "--json").stdout)
+    assert released["settings"]["extract"] == "released"
+    given = json.loads(run("score", "tempcompass", folder / "first/answers.jsonl", "--name", "ours", "--json").stdout)
+    assert given["scores"] == first["scores"]
+    assert given["settings"]["model"] == "ours"
+    shown = run("compare", folder / "first", folder / "second").stdout
+    assert "TempCompass MC: 4 questions that both answered" in shown
+    assert "accuracy over all questions" in shown
+    same = run("compare", folder / "first", folder / "first")
+    assert "they may be equally good" in same.stdout
+    assert json.loads(run("compare", folder / "first", folder / "second", "--json").stdout)["shared"] == 4
+    for refused, problem in (
+        (run("submit", "egoschema", folder / "first"), "is a run of tempcompass, not egoschema"),
+        (run("submit", "tempcompass", folder / "first"), "has no server that scores it"),
+        (run("score", "egoschema", folder / "first"), "is a run of tempcompass"),
+        (run("score", "tempcompass", folder / "first", "--extract", "mine"), "--extract is 'mine'"),
+    ):
+        assert isinstance(refused.exception, InputError)
+        assert problem in str(refused.exception)

@@ -1,7 +1,8 @@
 """`bimba eval`: a model in; how well it answers the questions of a benchmark, with intervals and provenance, out.
 
 `list` names the benchmarks, `prepare` reads their annotations, `bimba eval run NAME` asks (`needles` and `benchmark`),
-`show` prints the tables of a folder again (`printed` those of needles, `scores` those of the others).
+`show` prints the tables of a folder again (`printed` those of needles, `scores` those of the others), `score` scores
+stored answers, `compare` sets two runs side by side, `submit` writes what a server scores.
 """
 
 from typing import Any
@@ -10,10 +11,13 @@ import typer
 from typer.core import TyperGroup
 
 from bimba.cli.eval.benchmark import benchmark
+from bimba.cli.eval.compare import compare
 from bimba.cli.eval.list_ import list_benchmarks
 from bimba.cli.eval.needles import needles
 from bimba.cli.eval.prepare import prepare
+from bimba.cli.eval.score import score
 from bimba.cli.eval.show import show
+from bimba.cli.eval.submit import submit
 
 app = typer.Typer(help="Measure how well a model answers.", no_args_is_help=True)
 
@@ -48,5 +52,8 @@ app.command(epilog="Example: bimba eval prepare egoschema-subset --from EgoSchem
 run.command(epilog="Example: bimba eval run tempcompass --videos videos --out results --limit 4 --frames 8")(benchmark)
 app.add_typer(run, name="run")
 app.command(epilog="Example: bimba eval show results")(show)
+app.command(epilog="Example: bimba eval score tempcompass answers.jsonl --out scored")(score)
+app.command(epilog="Example: bimba eval compare results others")(compare)
+app.command(epilog="Example: bimba eval submit egoschema results")(submit)
 
 __all__ = ["app"]

@@ -8,14 +8,26 @@ from rich.table import Table
 
 def print_scores(results: dict[str, Any]) -> None:
     """Print what was asked, the scores beside the reported ones, every breakdown, and what they cover."""
-    from bimba.evaluation.reports.markdown import coverage
+    from bimba.evaluation.reports.markdown import coverage, unparsed_told
 
     console = Console(highlight=False)
     settings = results["settings"]
-    print(
-        f"{results['title']} version {results['benchmark_version']}: {settings['model']}, {settings['frames']} frames, "
-        f"prompt {results['prompt_version']}, {settings['score']}"
-    )
+    words = f"{results['title']} version {results['benchmark_version']}: {settings['model']}"
+    if "frames" in settings:
+        words += f", {settings['frames']} frames, prompt {results['prompt_version']}, {settings['score']}"
+    print(words)
+    console.print(_scores(results))
+    if not results["scores"]:
+        print("no answer to these questions is public; a server scores them (bimba eval submit)")
+    for tag, groups in results["by"].items():
+        if groups:
+            _print_groups(console, tag, groups)
+    print(coverage(results))
+    if results["unparsed"]["count"]:
+        print(unparsed_told(results))
+
+
+def _scores(results: dict[str, Any]) -> Table:
     table = Table("score", "", "95%", "of")
     for name, found in results["scores"].items():
         if found is None:
@@ -27,15 +39,7 @@ def print_scores(results: dict[str, Any]) -> None:
                 table.add_row(f"  reported: {each['model']}, {each['setting']}", f"{each['value']:.2f}%", "", "")
     if results["chance"] is not None:
         table.add_row("guessing", f"{results['chance']:.2%}", "", "")
-    console.print(table)
-    if not results["scores"]:
-        print("no answer to these questions is public; a server scores them (bimba eval submit)")
-    for tag, groups in results["by"].items():
-        if groups:
-            _print_groups(console, tag, groups)
-    print(coverage(results))
-    if results["unparsed"]["count"]:
-        print(f"{results['unparsed']['count']:,} answers name no option and count as wrong")
+    return table
 
 
 def _print_groups(console: Console, tag: str, groups: dict[str, dict[str, float]]) -> None:

@@ -24,7 +24,9 @@ def draw_results(results: dict[str, Any], path: Path) -> None:
         path.unlink(missing_ok=True)
         return
     settings = results["settings"]
-    answers = "answers in words" if settings["score"] == "generate" else "likeliest letters"
-    subtitle = f"{results['covers']['scored']:,} questions, {settings['frames']} frames, {answers}"
+    subtitle = f"{results['covers']['scored']:,} questions"
+    if "frames" in settings:
+        answers = "answers in words" if settings["score"] == "generate" else "likeliest letters"
+        subtitle += f", {settings['frames']} frames, {answers}"
     title = f"{Path(settings['model']).name}: {results['title']}"
     draw_dots(path, title, subtitle, dots, each="reported by papers", chance=results["chance"])

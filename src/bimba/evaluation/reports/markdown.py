@@ -15,7 +15,7 @@ def report_text(results: dict[str, Any]) -> str:
     """The whole report."""
     parts = [
         f"# {results['title']}: {results['settings']['model']}",
-        _asked(results),
+        asked(results),
         _scores(results),
         *(_breakdown(tag, groups) for tag, groups in results["by"].items() if groups),
         f"## What this covers\n\n{_coverage(results)}",
@@ -38,8 +38,21 @@ def coverage(results: dict[str, Any]) -> str:
     return words
 
 
-def _asked(results: dict[str, Any]) -> str:
+def unparsed_told(results: dict[str, Any]) -> str:
+    """How many answers name no option, in words."""
+    count = results["unparsed"]["count"]
+    return f"{count:,} {'answer names' if count == 1 else 'answers name'} no option, which counts as wrong"
+
+
+def asked(results: dict[str, Any]) -> str:
+    """How the questions were asked, in a sentence."""
     settings = results["settings"]
+    made_elsewhere = results.get("answers_from")
+    if made_elsewhere is not None:
+        return (
+            f"Answers made elsewhere ({made_elsewhere['file']}, sha256 `{made_elsewhere['sha256']}`), "
+            f"{_WORDS[settings['extract']]}. Benchmark version {results['benchmark_version']}."
+        )
     answered = _WORDS[settings["score"]]
     if settings["score"] == "generate":
         answered += f", {_WORDS[settings['extract']]}"
@@ -81,7 +94,7 @@ def _breakdown(tag: str, groups: dict[str, dict[str, float]]) -> str:
 def _coverage(results: dict[str, Any]) -> str:
     lines = [f"{coverage(results)}."]
     unparsed = results["unparsed"]
-    lines.append(f"{unparsed['count']:,} answers name no option; they count as wrong.")
+    lines.append(f"{unparsed_told(results)}.")
     lines += [f"* `{each['id']}`: {each['prediction']!r}" for each in unparsed["examples"]]
     if results["failed_videos"]:
         lines.append("\nVideos that cannot be read:\n")
@@ -93,9 +106,10 @@ def _coverage(results: dict[str, Any]) -> str:
 
 
 def _provenance(results: dict[str, Any]) -> str:
-    hashes = f"model sha256 `{results['model_sha256']}`; questions sha256 `{results['questions_sha256']}`"
-    lines = [f"* bimba {results['bimba']}; {hashes}"]
-    for session in results["sessions"]:
+    lines = [f"* scored with bimba {results['bimba']}; questions sha256 `{results['questions_sha256']}`"]
+    if "model_sha256" in results:
+        lines.append(f"* model sha256 `{results['model_sha256']}`")
+    for session in results.get("sessions", []):
         commit = (session["code"] or {}).get("commit", "not a clone")
         machine = ", ".join(session["gpus"]) or session["processor"]
         lines.append(f"* {session['time']}: {machine}, {session['dtype']}, commit {commit}")
