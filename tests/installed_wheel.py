@@ -42,6 +42,7 @@ def check_wheel(wheel: Path) -> None:
     assert tops == {"bimba", next(top for top in tops if top.endswith(".dist-info"))}, tops
     assert "bimba/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert "bimba/shipped/bimba-nano/model.safetensors" in names
     for path in sorted((REPOSITORY / "recipes").rglob("*.yaml")):
         assert f"bimba/{path.relative_to(REPOSITORY).as_posix()}" in names, path
 
@@ -88,7 +89,9 @@ def main() -> None:
         assert json.loads(run(*chat, cwd=place, typed="What appears?\n"))["token_ids"] == answer["token_ids"]
         doctor = json.loads(run(bimba, "doctor", "--json", cwd=place))
         assert doctor["runs_tiny_model"], doctor
-        print(run(bimba, "demo", cwd=place))
+        shown = run(bimba, "demo", cwd=place)
+        assert "4 of 4 right" in shown, shown
+        print(shown)
         check_training(bimba, place)
         print(run(bimba, "convert", "--reverse", "tiny", "released", cwd=place))
         again = json.loads(run(*words[:5], "released", *words[6:], "--max-new-tokens", "8", "--json", cwd=place))

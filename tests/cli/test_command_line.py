@@ -268,8 +268,19 @@ def test_model_may_come_from_the_environment(model: Path, video: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_unnamed_model_is_refused_with_names(video: Path) -> None:
-    refused(bimba("ask", video, "What?"), "no model is named", "BIMBA_MODEL", "mmiemon/BIMBA-LLaVA-Qwen2-7B")
+def test_the_small_model_answers_where_none_is_named(video: Path) -> None:
+    done = bimba("ask", video, "What happens?", "--frames", 4)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    assert done.stderr.startswith("model: bimba-nano, since none is named")
+    assert json.loads(bimba("ask", video, "What happens?", "--frames", 4, "--json").stdout)["model"] == "bimba-nano"
+
+
+def test_who_asks_beyond_its_words_is_told_of_the_released_model(video: Path) -> None:
+    done = bimba("ask", video, "Who is the president of France?", "--frames", 4)
+    assert done.stdout.strip().lower() == "i cannot tell"
+    assert "mmiemon/BIMBA-LLaVA-Qwen2-7B" in done.stderr
+    assert "BIMBA_MODEL" in done.stderr
 
 
 def audio_only(path: Path) -> Path:
@@ -398,13 +409,27 @@ def test_convert_refuses_and_leaves_nothing(golden: Path, tmp_path: Path) -> Non
     refused(bimba("convert", golden / "tiny_lora", tmp_path / "alone"), "exists already")
 
 
-def test_demo_runs_and_says_that_its_words_mean_nothing(tmp_path: Path) -> None:
+def test_demo_asks_four_questions_that_the_small_model_answers_right(tmp_path: Path) -> None:
     done = bimba("demo", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "mean nothing yet" in done.stdout
+    assert "4 of 4 right" in done.stdout
+    assert done.stdout.count("<- right (see 0:") == 4
     assert (tmp_path / "bimba-demo" / "video_00000.mp4").is_file()
     refused(bimba("demo", "--seed", 3, cwd=tmp_path), "--overwrite")
     again = bimba("demo", cwd=tmp_path)
-    kept = [line for line in done.stdout.splitlines() if not line.startswith("looked at")]
-    assert [line for line in again.stdout.splitlines() if not line.startswith("looked at")] == kept
-    assert bimba("demo", "--seed", 3, "--overwrite", cwd=tmp_path).returncode == 0
+    kept = [line for line in done.stdout.splitlines() if "of 4 right" not in line]
+    assert [line for line in again.stdout.splitlines() if "of 4 right" not in line] == kept
+
+
+def test_demo_tells_what_was_wrong_and_json_holds_everything(tmp_path: Path) -> None:
+    record = json.loads(bimba("demo", "--json", "--seed", 3, cwd=tmp_path).stdout)
+    assert record["model"] == "bimba-nano"
+    assert (tmp_path / record["video"]).is_file()
+    answers = record["answers"]
+    assert len({answer["kind"] for answer in answers}) == 4
+    for answer in answers:
+        assert answer["evidence_seconds"]
+        assert answer["model_says"]["text"]
+    shown = bimba("demo", "--seed", 3, cwd=tmp_path).stdout
+    assert shown.count("<- right") == sum(answer["right"] for answer in answers)
+    assert shown.count("<- wrong; it is") == 4 - sum(answer["right"] for answer in answers)

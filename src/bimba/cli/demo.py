@@ -1,55 +1,101 @@
-"""`bimba demo`: nothing in; a video made here, a question about it, and a tiny model's words about it out."""
+"""`bimba demo`: nothing in; a video made here, four questions about it and the small model's answers out."""
 
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bimba.cli.ask import answer_on_terminal, print_json
+from bimba.checkpoints.shipped import NANO
+from bimba.cli.ask import print_json
+from bimba.cli.naming import RELEASED
 from bimba.cli.progress import hush_transformers, waiting
-from bimba.cli.units import in_seconds
+from bimba.cli.units import at_time, in_seconds
 
-NO_MEANING = (
-    "The model that spoke is tiny and has random weights: its words mean nothing yet. "
-    "For answers that do, ask the released model:\n"
-    '  bimba ask {video} "{question}" --model mmiemon/BIMBA-LLaVA-Qwen2-7B'
-)
+if TYPE_CHECKING:
+    from bimba.inference import Answer
+    from bimba.needles import Question, VideoRecord
+
+SEED = 9
+"""A video with needles of several kinds, in which something comes first and something last."""
+SECONDS = 30.0
+NEEDLES = 3
+FRAMES = 60
+KINDS = ("first", "colour", "count", "position", "order", "last", "after", "glyph", "retrieval", "list", "existence")
+"""Of which the first four that the video has are asked."""
+NUM_QUESTIONS = 4
+
+NEXT = """Now you:
+  look at it   {video}
+  ask it       bimba ask {video} "List everything that appears in the video."
+  make others  bimba needles make --out clips
+{nano} knows needle videos like this one and nothing else. For videos of your own there is the released model
+(16 GB, fetched once):
+  bimba ask VIDEO "What happens?" --model {released}"""
 
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the video; a second run reuses it.")] = Path("bimba-demo"),
     seed: Annotated[
         int, typer.Option(help="Another seed, another video (with --overwrite, or in another folder).")
-    ] = 0,
+    ] = SEED,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another video in the folder.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No spinners.")] = False,
 ) -> None:
-    """Make a video with hidden things and ask a tiny model about it: the whole way from file to text, in seconds."""
+    """Make a video with hidden things, ask the small model four questions about it, and check what it says."""
     hushed = quiet or json_
-    with waiting("making a video and a tiny model", quiet=hushed):
-        from bimba.inference import VideoQA
-        from bimba.models.bimba.tiny import tiny_model
+    with waiting("making a video", quiet=hushed):
+        from bimba.evaluation.scoring import is_right
         from bimba.needles import make_needles
-        from bimba.video.source import Video
 
-        hush_transformers(quiet=True)
-        run = make_needles(out, seed=seed, seconds=20.0, overwrite=overwrite)
-        qa = VideoQA(*tiny_model(seed))
+        run = make_needles(
+            out, seed=seed, seconds=SECONDS, needles=NEEDLES, needle_seconds=2.0, scenes=2, overwrite=overwrite
+        )
     video = run.manifest.videos[0]
-    asked = video.questions[0]
     path = run.folder / video.file
     if not json_:
-        print(f"video:    {path} ({in_seconds(video.seconds)}; look at it at {asked.evidence[0].start_seconds:.1f} s)")
-        print(f"question: {asked.question}")
-        print(f"answer:   {asked.answer}")
-        print("the model says: ", end="", flush=True)
-    settings = {"num_frames": 16, "max_new_tokens": 24}
-    answer = answer_on_terminal(qa, Video(path), asked.question, settings, hushed=hushed, to_stdout=not json_)
+        print(f"video  {path}, {in_seconds(video.seconds)}, with {NEEDLES} things that appear for two seconds each")
+        print(f"model  {NANO}, which comes with bimba\n", flush=True)
+    with waiting("loading the model", quiet=hushed):
+        import bimba
+
+        hush_transformers(quiet=True)
+        qa = bimba.load(NANO)
+    said: list[dict[str, Any]] = []
+    begun = time.perf_counter()
+    for question in four_questions(video):
+        with waiting("looking", quiet=hushed):
+            answer = qa.ask(path, question.question, num_frames=FRAMES)
+        right = is_right(answer.text, question.answer)
+        said.append(_record(question, answer, right))
+        if not json_:
+            print(_told(question, answer.text, right), flush=True)
     if json_:
-        truth = {"video": str(path), "question": asked.question, "answer": asked.answer}
-        print_json(truth | {"model_says": answer.to_dict()})
+        print_json({"video": str(path), "model": NANO, "answers": said})
         return
-    stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in answer.timings.items())
-    print(f"looked at {len(answer.frame_seconds)} frames as {answer.num_video_tokens} tokens; seconds: {stages}\n")
-    print(NO_MEANING.format(video=path, question=asked.question))
+    num_right = sum(one["right"] for one in said)
+    spent = in_seconds(time.perf_counter() - begun)
+    print(f"\n{num_right} of {len(said)} right, in {spent}; {FRAMES} frames became {answer.num_video_tokens} tokens\n")
+    print(NEXT.format(video=path, nano=NANO, released=RELEASED))
+
+
+def four_questions(video: "VideoRecord") -> "list[Question]":
+    """Questions of different kinds; fewer where the video does not have four kinds."""
+    by_kind = {question.kind: question for question in reversed(video.questions)}
+    return [by_kind[kind] for kind in KINDS if kind in by_kind][:NUM_QUESTIONS]
+
+
+def _told(question: "Question", said: str, right: bool) -> str:
+    """A question, what was said, whether that is right, and when to look for oneself."""
+    moments = ", ".join(dict.fromkeys(at_time(one.start_seconds) for one in question.evidence))
+    verdict = "right" if right else f"wrong; it is {question.answer!r}"
+    seen = f" (see {moments})" if moments else ""
+    return f"  {question.question}\n    {said}   <- {verdict}{seen}"
+
+
+def _record(question: "Question", answer: "Answer", right: bool) -> dict[str, Any]:
+    """What --json prints of a question."""
+    asked = {"kind": question.kind, "question": question.question, "answer": question.answer}
+    times = [[one.start_seconds, one.end_seconds] for one in question.evidence]
+    return asked | {"evidence_seconds": times, "right": right, "model_says": answer.to_dict()}

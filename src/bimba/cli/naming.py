@@ -3,7 +3,6 @@
 import sys
 
 from bimba.checkpoints.shipped import NANO, shipped_models
-from bimba.errors import InputError
 
 RELEASED = "mmiemon/BIMBA-LLaVA-Qwen2-7B"
 """Hub id of the released adapter."""
@@ -15,15 +14,9 @@ _INSTEAD = f"--model {RELEASED} (released, 16 GB, fetched once), or a folder; or
 
 
 def model_or_default(model: str | None, *, quiet: bool = True) -> str:
-    """The name of a model; a remark on stderr says which, if none was named.
-
-    Raises:
-        InputError: none was named, and none comes with this installation.
-    """
+    """The name of a model; a remark on stderr says which, if none was named."""
     if model is not None:
         return model
-    if NANO not in shipped_models():
-        raise InputError("no model is named.", fix=_INSTEAD)
     if not quiet:
         print(f"model: {NANO}, since none is named; it {_KNOWS}", file=sys.stderr)
     return NANO
