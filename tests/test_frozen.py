@@ -44,6 +44,7 @@ COMMANDS = (
     "eval run",
     "eval run benchmark",
     "eval run needles",
+    "eval run several",
     "eval score",
     "eval show",
     "eval submit",

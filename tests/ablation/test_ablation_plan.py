@@ -12,10 +12,10 @@ from bimba.ablation.plan import Run, plan_runs, recipe_of
 from bimba.ablation.running import sizes_of
 from bimba.ablation.settings import Settings, checked, parse_factors
 from bimba.errors import InputError
+from bimba.shipped_recipes import shipped_ablation
 from bimba.training.data.sampler import GlobalOrder
 from bimba.training.data.streams import open_stream
 from bimba.training.recipe.settings import Checkpoint, Recipe
-from bimba.training.recipe.shipped import shipped_ablation
 from needle_model import make_needle_model
 
 OF_ITS_OWN = {"pooling": {"mode": "frozen"}, "none": {"mode": "frozen"}}

@@ -129,7 +129,7 @@ def test_the_example_of_each_help_works(
     assert shown.returncode == 0
     example = re.search(r"Example: bimba (.*)", " ".join(shown.stdout.split()))
     assert example, shown.stdout
-    assert example[1].startswith(" ".join(command).removesuffix(" benchmark"))
+    assert example[1].startswith(" ".join(command).removesuffix(" benchmark").removesuffix(" several"))
     shutil.copy(video, tmp_path / "talk.mp4")
     (tmp_path / "recipe.yaml").write_text(json.dumps(recipe_for(model)))  # JSON is YAML
     (tmp_path / "train.json").write_text(json.dumps([ENTRY] * 13))
@@ -139,8 +139,14 @@ def test_the_example_of_each_help_works(
         )
     if command == ("eval", "prepare"):
         write_egoschema(tmp_path / "EgoSchema")
-    if command in {("eval", "run", "benchmark"), ("eval", "score"), ("eval", "compare")}:
+    if command in {("eval", "run", "benchmark"), ("eval", "score"), ("eval", "compare"), ("eval", "run", "several")}:
         prepare_tempcompass(tmp_path)
+    if command == ("eval", "run", "several"):
+        recipe = {"model": str(model), "frames": 8, "benchmarks": {"tempcompass": {}}}
+        (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
+        (tmp_path / "videos" / "talk.mp4").rename(tmp_path / "talk.mp4")
+        (tmp_path / "videos" / "tempcompass").mkdir()
+        shutil.copy(tmp_path / "talk.mp4", tmp_path / "videos" / "tempcompass")
     if command == ("eval", "compare"):
         for out in ("results", "others"):
             store_run(tmp_path, "tempcompass", out)

@@ -24,8 +24,8 @@ from bimba.cli import app, training_plan
 from bimba.errors import InputError
 from bimba.models.bimba.tiny import tiny_config
 from bimba.needles import make_needles
+from bimba.shipped_recipes import shipped_recipes
 from bimba.training.recipe.reading import read_recipe
-from bimba.training.recipe.shipped import shipped_recipes
 from bimba.training.run import Outcome
 
 COMMAND = importlib.import_module("bimba.cli.train")  # its name in the package is the function's

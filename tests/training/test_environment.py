@@ -10,6 +10,7 @@ import pytest
 from torch import distributed
 
 from bimba.errors import InputError
+from bimba.shipped_recipes import shipped_accelerate_configs
 from bimba.training.loop.environment import (
     check_environment,
     check_sharding,
@@ -22,7 +23,6 @@ from bimba.training.loop.environment import (
 )
 from bimba.training.recipe.reading import recipe_as_yaml
 from bimba.training.recipe.settings import Recipe
-from bimba.training.recipe.shipped import shipped_accelerate_configs
 from bimba.training.run import train
 from processes import Together, in_a_group, outcomes
 from small_runs import small_recipe

@@ -6,9 +6,9 @@ from pathlib import Path
 from bimba.ablation.contenders import COMPRESSED, COMPRESSION, SHAPES
 from bimba.ablation.settings import Settings
 from bimba.errors import InputError
+from bimba.shipped_recipes import shipped_ablation
 from bimba.training.recipe.reading import read_recipe
 from bimba.training.recipe.settings import Checkpoint, Recipe
-from bimba.training.recipe.shipped import shipped_ablation
 
 RUNS = "runs"
 """Folder of all runs within that of an ablation."""

@@ -87,7 +87,7 @@ def _print_recipes(*, json_: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from bimba.training.recipe.shipped import shipped_recipes
+    from bimba.shipped_recipes import shipped_recipes
 
     recipes = dict(sorted(shipped_recipes().items(), key=lambda item: ("/" in item[0], item[0])))  # variants last
     summaries = {name: _summary(path) for name, path in recipes.items()}

@@ -12,6 +12,7 @@ from bimba.cli.units import in_count, in_words
 from bimba.errors import InputError
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.needles import read_needles
+from bimba.shipped_recipes import shipped_recipes
 from bimba.training.data import GlobalOrder, read_samples
 from bimba.training.loop.arguments import Batches, batches, training_arguments
 from bimba.training.loop.environment import check_environment
@@ -21,7 +22,6 @@ from bimba.training.model.parts import prepare_parts
 from bimba.training.model.start import read_outline_of
 from bimba.training.recipe.data_settings import Needles
 from bimba.training.recipe.settings import Checkpoint, Parts, Recipe
-from bimba.training.recipe.shipped import shipped_recipes
 
 
 @dataclass(frozen=True)

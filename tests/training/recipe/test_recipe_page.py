@@ -9,10 +9,10 @@ import pytest
 from pydantic import BaseModel
 
 from bimba.models.bimba.configuration import SELECTIVE_SCAN
+from bimba.shipped_recipes import shipped_accelerate_configs, shipped_recipes
 from bimba.training.recipe import data_settings, settings
 from bimba.training.recipe.reading import read_recipe
 from bimba.training.recipe.section import Settings
-from bimba.training.recipe.shipped import shipped_accelerate_configs, shipped_recipes
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs/how-to/train-from-a-recipe.md").read_text(encoding="utf-8")
 SECTIONS = [

@@ -15,15 +15,15 @@ from accelerate.utils import DeepSpeedPlugin, FullyShardedDataParallelPlugin  # 
 from torch.distributed.fsdp import StateDictType
 from transformers import AutoConfig
 
+from bimba import shipped_recipes as shipped
 from bimba.models.bimba.configuration import SELECTIVE_SCAN, BimbaConfig
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.needles.settings import NeedleSettings
+from bimba.shipped_recipes import shipped_ablation, shipped_accelerate_configs, shipped_recipes
 from bimba.training.model.start import read_outline_of
-from bimba.training.recipe import shipped
 from bimba.training.recipe.data_settings import Needles
 from bimba.training.recipe.reading import read_recipe, recipe_as_yaml
 from bimba.training.recipe.settings import Checkpoint, Parts, Recipe, Scratch
-from bimba.training.recipe.shipped import shipped_ablation, shipped_accelerate_configs, shipped_recipes
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 ABLATIONS = ("learned_queries", "no_norm", "one_direction", "pooling", "queries_at_the_end", "question_conditioned")

@@ -16,6 +16,7 @@ from bimba.cli.eval.list_ import list_benchmarks
 from bimba.cli.eval.needles import needles
 from bimba.cli.eval.prepare import prepare
 from bimba.cli.eval.score import score
+from bimba.cli.eval.several import several
 from bimba.cli.eval.show import show
 from bimba.cli.eval.submit import submit
 
@@ -23,12 +24,14 @@ app = typer.Typer(help="Measure how well a model answers.", no_args_is_help=True
 
 
 class _AnyBenchmark(TyperGroup):
-    """Takes `run videomme` for `run benchmark videomme`."""
+    """Takes `run videomme` for `run benchmark videomme`, and `run FILE.yaml` for `run several FILE.yaml`."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that the words name."""
         names_command = not args or args[0] in self.commands or args[0].startswith("-")
-        return super().resolve_command(ctx, args if names_command else ["benchmark", *args])
+        if not names_command:
+            args = ["several" if args[0].endswith((".yaml", ".yml")) else "benchmark", *args]
+        return super().resolve_command(ctx, args)
 
 
 run = typer.Typer(help="Ask a model the questions of a benchmark.", no_args_is_help=True, cls=_AnyBenchmark)
@@ -50,6 +53,7 @@ run.command(
 app.command("list", epilog="Example: bimba eval list videomme")(list_benchmarks)
 app.command(epilog="Example: bimba eval prepare egoschema-subset --from EgoSchema")(prepare)
 run.command(epilog="Example: bimba eval run tempcompass --videos videos --out results --limit 4 --frames 8")(benchmark)
+run.command(epilog="Example: bimba eval run recipe.yaml --videos videos --out results --limit 2")(several)
 app.add_typer(run, name="run")
 app.command(epilog="Example: bimba eval show results")(show)
 app.command(epilog="Example: bimba eval score tempcompass answers.jsonl --out scored")(score)

@@ -2,8 +2,6 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,11 +9,12 @@ import typer
 
 from bimba.cli import options
 from bimba.cli.ask import print_json
+from bimba.cli.eval.progress import question_bar
 from bimba.cli.naming import model_or_default
 from bimba.cli.progress import hush_transformers, waiting
 
 if TYPE_CHECKING:
-    from bimba.evaluation.running import BenchmarkEvaluation, Progress
+    from bimba.evaluation.running import BenchmarkEvaluation
 
 _ASKED, _RUN = "How it is asked", "The run"
 
@@ -102,7 +101,7 @@ def benchmark(
         _check(settings, videos, prepared, limit, json_=json_, quiet=quiet)
         return
     try:
-        with _bar(quiet=hushed) as report:
+        with question_bar(quiet=hushed) as report:
             ran = run_benchmark(
                 settings,
                 out,
@@ -166,25 +165,3 @@ def _check(
               f"{len(checked.unreadable):,} are unreadable (--json lists them)")  # fmt: skip
     if checked.missing or checked.unreadable:
         raise typer.Exit(1)
-
-
-@contextmanager
-def _bar(*, quiet: bool) -> "Iterator[Callable[[Progress], None]]":
-    """A progress bar that tells how long it will take, and vanishes."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as ProgressBar
-
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left:"),
-        TimeRemainingColumn(),
-    )  # fmt: skip
-    console = Console(stderr=True)
-    with ProgressBar(*columns, console=console, transient=True, disable=quiet or not sys.stderr.isatty()) as bar:
-        task = bar.add_task("loading the model", total=None)
-
-        def report(progress: "Progress") -> None:
-            failed = f", {progress.failed:,} failed" if progress.failed else ""
-            bar.update(task, description=f"questions{failed}", completed=progress.answered, total=progress.total)
-
-        yield report

@@ -27,6 +27,21 @@ def print_scores(results: dict[str, Any]) -> None:
         print(unparsed_told(results))
 
 
+def print_overview(results: dict[str, dict[str, Any] | None]) -> None:
+    """Print a line for each score of several benchmarks; None is one that other processes still work on."""
+    table = Table("benchmark", "score", "", "95%", "of")
+    for name, one in results.items():
+        if one is None:
+            table.add_row(name, "other processes are still at work", "", "", "")
+            continue
+        for found in one["scores"].values():
+            if found is not None:
+                table.add_row(name, found["title"], f"{found['value']:.2%}", *_rest(found))
+        if not one["scores"]:
+            table.add_row(name, "no public answers (bimba eval submit)", "", "", "")
+    Console(highlight=False).print(table)
+
+
 def _scores(results: dict[str, Any]) -> Table:
     table = Table("score", "", "95%", "of")
     for name, found in results["scores"].items():

@@ -7,7 +7,17 @@ answerers (what a model says) -> pieces (lines on disk, whatever is killed); `ru
 
 from bimba.evaluation.running.answerers import Answerer, BimbaAnswerer
 from bimba.evaluation.running.pieces import Answer
+from bimba.evaluation.running.recipe import read_evaluations
 from bimba.evaluation.running.run import Progress, Ran, run_benchmark
 from bimba.evaluation.running.settings import BenchmarkEvaluation
 
-__all__ = ["Answer", "Answerer", "BenchmarkEvaluation", "BimbaAnswerer", "Progress", "Ran", "run_benchmark"]
+__all__ = [
+    "Answer",
+    "Answerer",
+    "BenchmarkEvaluation",
+    "BimbaAnswerer",
+    "Progress",
+    "Ran",
+    "read_evaluations",
+    "run_benchmark",
+]

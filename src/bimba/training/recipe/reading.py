@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from bimba.errors import InputError
+from bimba.shipped_recipes import shipped_recipes
 from bimba.training.recipe.checking import checked, unknown_key
 from bimba.training.recipe.known import known_keys
 from bimba.training.recipe.settings import Recipe
-from bimba.training.recipe.shipped import shipped_recipes
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parents[2]
+_PACKAGE = Path(__file__).resolve().parent
 _PLACES = (_PACKAGE / "recipes", _PACKAGE.parents[1] / "recipes")
 """In an installed wheel; in a clone, whose recipes stand at its top."""
 
@@ -15,6 +15,11 @@ def shipped_recipes() -> dict[str, Path]:
 def shipped_ablation() -> dict[str, Path]:
     """Recipes of the ablation on a laptop by name: "selective_scan", ..., and "base", which all of them extend."""
     return _files("ablation")
+
+
+def shipped_evaluations() -> dict[str, Path]:
+    """Evaluations on several benchmarks by name: "released"."""
+    return _files("eval")
 
 
 def shipped_accelerate_configs() -> dict[str, Path]:

@@ -1,0 +1,71 @@
+"""`bimba eval run RECIPE.yaml`: several benchmarks and folders of videos in; a report of each, and one table, out."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bimba.cli import options
+from bimba.cli.ask import print_json
+from bimba.cli.eval.progress import question_bar
+from bimba.cli.progress import hush_transformers, waiting
+
+
+def several(
+    recipe: Annotated[Path, typer.Argument(help="YAML file of evaluations.", metavar="RECIPE", show_default=False)],
+    videos: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder with a folder of videos for each benchmark.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for a folder of results of each.", show_default=False)],
+    model: options.ModelName = None,
+    base: options.Base = None,
+    device: options.Device = "auto",
+    subtitles: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder with a folder of subtitles for each benchmark.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", help="Only the first so many questions of each.")] = None,
+    batch_size: Annotated[int, typer.Option(metavar="N", help="Questions that are read at a time.")] = 8,
+    json_: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Ask a model the questions of several benchmarks, one after the other; finished ones are not asked again.
+
+    All of them have to be prepared before the first is asked.
+    """
+    hushed = quiet or json_
+    with waiting("starting", quiet=hushed):
+        from bimba.evaluation.benchmarks import find_benchmark, prepared_questions
+        from bimba.evaluation.benchmarks.videos import checked_folder
+        from bimba.evaluation.running import read_evaluations, run_benchmark
+
+        hush_transformers(quiet=True)
+        changes = {name: value for name, value in (("model", model), ("base", base)) if value is not None}
+        evaluations = read_evaluations(recipe, **changes)
+        for name in evaluations:
+            prepared_questions(find_benchmark(name))
+            checked_folder(videos / name)
+    found: dict[str, Any] = {}
+    for name, settings in evaluations.items():
+        try:
+            with question_bar(quiet=hushed, name=name) as report:
+                found[name] = run_benchmark(
+                    settings,
+                    out / name,
+                    videos / name,
+                    subtitles=None if subtitles is None else subtitles / name,
+                    device=device,
+                    batch_size=batch_size,
+                    limit=limit,
+                    on_progress=report,
+                ).results
+        except KeyboardInterrupt:
+            print("stopped. The same command goes on from here.", file=sys.stderr)
+            raise typer.Exit(130) from None
+    if json_:
+        print_json({"out": str(out), "results": found})
+    elif not quiet:
+        from bimba.cli.eval.scores import print_overview
+
+        print_overview(found)
+        print(f"a report of each is in {out}")
