@@ -104,6 +104,29 @@ def _find(model: str | Path, base: str | Path | None, weights: bool, above: tupl
     return Source("released", folder)
 
 
+def foreign_folder(model: str | Path, *, weights: bool = True) -> Path | None:
+    """Find a model of transformers that is none of ours, to be compared with.
+
+    Args:
+        model: folder or hub id.
+        weights: whether weights must be there; without, only the small files of a hub id are fetched.
+
+    Returns:
+        its folder; None if it is a model or an adapter of ours, a released one, or no model at all (`find_source` says
+        what is wrong with it).
+
+    Raises:
+        CheckpointError: nothing is there.
+    """
+    folder = _local_folder(model, "model", weights=False)
+    if is_our_adapter(folder) or (folder / ADAPTER_CONFIG).is_file() or not (folder / "config.json").is_file():
+        return None
+    settings = read_json(folder / "config.json")
+    if settings.get("model_type") == OUR_MODEL_TYPE or is_released(settings):
+        return None
+    return _local_folder(model, "model", weights=weights)
+
+
 def is_our_adapter(folder: Path) -> bool:
     """Whether a folder is an adapter of ours, whole or not."""
     if (folder / BASE_NAME).is_file():

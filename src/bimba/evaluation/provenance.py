@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from bimba.checkpoints.source import ADAPTER_FOLDER, Source, find_source
+from bimba.checkpoints.source import ADAPTER_FOLDER, Source, find_source, foreign_folder
 from bimba.inference import VideoQA
 from bimba.provenance import code_and_machine
 
@@ -26,12 +26,17 @@ def session(qa: VideoQA) -> dict[str, Any]:
 
 
 def model_sha256(model: str, base: str | None) -> str:
-    """Hash of a model's weights and of the small files that decide what it says; of a base's, too.
+    """Hash of a model's weights and of the small files that decide what it says; of a base's, too; ours or not.
 
     Raises:
         CheckpointError: nothing is there, or files are missing.
     """
     digest = hashlib.sha256()
+    foreign = foreign_folder(model) if base is None else None
+    if foreign is not None:
+        for path in _files_of(foreign):
+            digest.update(f"{path.name} {_file_sha256(path)}\n".encode())
+        return digest.hexdigest()
     source: Source | None = find_source(model, base)
     while source is not None:
         for folder in (source.adapter, source.folder):

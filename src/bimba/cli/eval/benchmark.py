@@ -35,6 +35,9 @@ def benchmark(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     temporal_pooling: options.TemporalPooling = None,
+    frames_as: Annotated[
+        str, typer.Option(help="video or images: what a model of others is given.", rich_help_panel=_ASKED)
+    ] = "video",
     frames: Annotated[int, typer.Option(metavar="N", help="At most so many a video.", rich_help_panel=_ASKED)] = 64,
     sampling: Annotated[str, typer.Option(help="uniform, or fps: one a second.", rich_help_panel=_ASKED)] = "uniform",
     prompt: Annotated[
@@ -89,6 +92,7 @@ def benchmark(
                 "base": base,
                 "dtype": dtype,
                 "temporal_pooling": temporal_pooling,
+                "frames_as": frames_as,
                 "frames": frames,
                 "sampling": sampling,
                 "prompt": prompt,

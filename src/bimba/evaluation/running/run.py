@@ -10,6 +10,7 @@ import torch
 from filelock import FileLock
 
 import bimba
+from bimba.checkpoints.source import foreign_folder
 from bimba.errors import InputError, VideoError
 from bimba.evaluation.answering import Query
 from bimba.evaluation.benchmarks import (
@@ -190,6 +191,22 @@ def _check_folders(benchmark: Benchmark, questions: Sequence[Question], videos: 
 def _load(settings: BenchmarkEvaluation, device: str, batch_size: int) -> Answerer:
     if device == "auto" and "LOCAL_RANK" in os.environ and torch.cuda.is_available():
         device = f"cuda:{os.environ['LOCAL_RANK']}"  # a process of torchrun's has a GPU of its own
+    foreign = foreign_folder(settings.model) if settings.base is None else None
+    if foreign is not None:
+        from bimba.evaluation.running.rivals import TransformersAnswerer
+
+        if settings.config_overrides is not None:
+            raise InputError(
+                f"{settings.model} is none of our models, whose compressor could pool more.",
+                fix="leave --temporal-pooling out.",
+            )
+        return TransformersAnswerer(
+            foreign,
+            device=device,
+            dtype=settings.dtype,
+            max_new_tokens=settings.max_new_tokens,
+            frames_as=settings.frames_as,
+        )
     qa = load(
         settings.model,
         base=settings.base,

@@ -21,6 +21,9 @@ class BenchmarkEvaluation(BaseModel):
     temporal_pooling: int | None = Field(default=None, ge=1, description="other than the model's own")
     spatial_pooling: int | None = Field(default=None, ge=1, description="other than the model's own")
 
+    frames_as: Literal["video", "images"] = Field(
+        default="video", description="how a model that is none of ours is given frames"
+    )
     frames: int = Field(default=64, ge=1, description="at most so many are chosen of each video")
     sampling: Literal["uniform", "fps"] = Field(default="uniform", description="how they are chosen")
     prompt: Literal["released", "official"] = Field(default="released", description="whose wording")
