@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 
-from benchmarks import decoding, first_token, scan, startup, training_step
+from benchmarks import decoding, evaluation_run, first_token, scan, startup, training_step
 from benchmarks.reports import write_report
 
 
@@ -13,7 +13,7 @@ def main() -> None:
 
 
 def _sections() -> Iterator[str]:
-    for benchmark in (startup, first_token, decoding, scan, training_step):
+    for benchmark in (startup, first_token, decoding, scan, training_step, evaluation_run):
         print(f"{benchmark.__name__} ...", file=sys.stderr, flush=True)
         section = benchmark.report()
         print(section + "\n", flush=True)
