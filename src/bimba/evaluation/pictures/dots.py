@@ -46,7 +46,7 @@ def draw_dots(
         title: in large letters.
         subtitle: in small letters below.
         dots: the rows.
-        each: what a value is of: "one seed".
+        each: what a value is of: "one seed"; empty where there are none.
         chance: what guessing gives, if that is one number.
     """
     width, height = size_of(len(dots))
@@ -77,9 +77,10 @@ def _draw_legend(canvas: Canvas, each: str, *, has_chance: bool) -> None:
         x += shift + 26 + width_of(words, SMALL)
         if words == "mean":
             canvas.draw.line((x, y, x + 26, y), fill=COLOURS[0], width=4)
-    canvas.draw.ellipse((x, y - 4, x + 8, y + 4), fill=COLOURS[1])
-    canvas.text((x + 18, y), each, size=SMALL, anchor="lm")
-    x += 44 + width_of(each, SMALL)
+    if each:
+        canvas.draw.ellipse((x, y - 4, x + 8, y + 4), fill=COLOURS[1])
+        canvas.text((x + 18, y), each, size=SMALL, anchor="lm")
+        x += 44 + width_of(each, SMALL)
     if has_chance:
         canvas.draw.line((x, y - 9, x, y + 9), fill=INK, width=2)
         canvas.text((x + 12, y), "guessing", size=SMALL, anchor="lm")

@@ -29,4 +29,5 @@ def draw_results(results: dict[str, Any], path: Path) -> None:
         answers = "answers in words" if settings["score"] == "generate" else "likeliest letters"
         subtitle += f", {settings['frames']} frames, {answers}"
     title = f"{Path(settings['model']).name}: {results['title']}"
-    draw_dots(path, title, subtitle, dots, each="reported by papers", chance=results["chance"])
+    each = "reported by papers" if any(dot.values for dot in dots) else ""
+    draw_dots(path, title, subtitle, dots, each=each, chance=results["chance"])
