@@ -59,6 +59,21 @@ def check_training(bimba: Path, place: Path) -> None:
     assert 'pip install "bimba[train]"' in done.stderr, done
 
 
+def check_evaluation(bimba: Path, place: Path, video: str) -> None:
+    """A benchmark is prepared, run and scored with the core alone."""
+    assert len(json.loads(run(bimba, "eval", "list", "--json", cwd=place))["benchmarks"]) == 12
+    record = {"video": Path(video).name, "question": "Which?", "candidates": ["A. x", "B. y"], "answer": "A"}
+    (place / "short.json").write_text(json.dumps([{"id": number} | record for number in range(3)]))
+    prepare = ("eval", "prepare", "tempcompass", "--from", "short.json", "--any-count", "--out", "prepared")
+    print(run(bimba, *prepare, cwd=place))
+    words = ("eval", "run", "tempcompass", "--prepared", "prepared", "--videos", Path(video).parent, "--out", "results")
+    print(run(bimba, *words, "--model", "tiny", "--frames", "8", "--score", "likelihood", cwd=place))
+    results = json.loads(run(bimba, "eval", "show", "results", "--json", cwd=place))
+    assert results["covers"]["answered"] == 3, results
+    for name in ("report.md", "answers.jsonl", "accuracy.png"):
+        assert (place / "results" / name).is_file(), name
+
+
 def main() -> None:
     """Build, install, use."""
     with tempfile.TemporaryDirectory() as folder:
@@ -93,6 +108,7 @@ def main() -> None:
         assert "4 of 4 right" in shown, shown
         print(shown)
         check_training(bimba, place)
+        check_evaluation(bimba, place, made["videos"][0])
         print(run(bimba, "convert", "--reverse", "tiny", "released", cwd=place))
         again = json.loads(run(*words[:5], "released", *words[6:], "--max-new-tokens", "8", "--json", cwd=place))
         assert again["token_ids"] == answer["token_ids"], "the released layout holds the same model"
