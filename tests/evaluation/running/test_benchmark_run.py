@@ -102,7 +102,7 @@ def test_killed_twenty_times_nothing_is_lost_and_nothing_is_there_twice(
     ran(large, model, tmp_path / "alone")
     generator, out, most = random.Random(3), tmp_path / "out", 0
     for number in range(20):
-        processes = start(large, model, out, 1 + number % 2, 0.03)
+        processes = start(large, model, out, 1 + number % 2, 0.06)
         time.sleep(generator.uniform(0.05, 0.4))
         for process in processes:
             os.kill(process.pid, signal.SIGKILL)
