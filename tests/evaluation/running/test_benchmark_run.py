@@ -37,6 +37,13 @@ def answers(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
+def on_disk(out: Path) -> set[str]:
+    """Questions whose answers are whole, in the pieces of a running evaluation or in its result."""
+    lines = [line for path in out.glob("pieces/*.jsonl") for line in path.read_bytes().split(b"\n")[:-1]]
+    merged = answers(out) if (out / "answers.jsonl").is_file() else []
+    return {each["id"] for each in (*map(json.loads, lines), *merged)}
+
+
 def scores(out: Path) -> dict[str, Any]:
     """Results without what tells of the machine."""
     results: dict[str, Any] = json.loads((out / "results.json").read_text(encoding="utf-8"))
@@ -103,14 +110,15 @@ def test_killed_twenty_times_nothing_is_lost_and_nothing_is_there_twice(
     generator, out, most = random.Random(3), tmp_path / "out", 0
     for number in range(20):
         processes = start(large, model, out, 1 + number % 2, 0.06)
-        time.sleep(generator.uniform(0.05, 0.4))
+        more, until = generator.randrange(5), time.monotonic() + 60
+        while len(on_disk(out)) < most + more and time.monotonic() < until:
+            time.sleep(0.005)
+        time.sleep(generator.uniform(0, 0.3))
         for process in processes:
             os.kill(process.pid, signal.SIGKILL)
             process.join(60)
-        pieces = [line for path in out.glob("pieces/*.jsonl") for line in path.read_bytes().split(b"\n")[:-1]]
-        merged = answers(out) if (out / "answers.jsonl").is_file() else []
-        there = {each["id"] for each in (*map(json.loads, pieces), *merged)}
-        assert len(there) >= most  # nothing that was written is lost
+        there = on_disk(out)
+        assert len(there) >= most + more  # nothing that was written is lost
         most = len(there)
     assert 0 < most < 80 * PER_VIDEO  # the last interruption was one, too
     ran(large, model, out)
