@@ -66,6 +66,8 @@ def train(
     if recipe is None or list_:
         _print_recipes(json_=json_)
         return
+    # Threads of torch that wait would keep the cores busy on which samples are made; read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     rank = int(os.environ.get("RANK", "0"))  # launchers set it; the process group is not there yet
     hushed = quiet or json_ or rank > 0
     with _first_speaks(rank):

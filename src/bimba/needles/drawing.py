@@ -226,6 +226,7 @@ def _glyph_mask(glyph: str, side: int) -> Image.Image:
     return mask
 
 
+@lru_cache(maxsize=16)  # its size is asked for when a video is planned, the picture when it is drawn
 def _caption(text: str, width: int, height: int, scale: float) -> Image.Image:
     """Return dark words on a light plate, on one line where that is large enough to read, else one word a line."""
     wanted = max(12.0, min(width, height) * scale / 2.0)

@@ -15,6 +15,8 @@ from bimba.models.bimba.towers import as_patches
 
 FRAMES_PER_STEP = 16
 """Frames that go through the vision tower at once when no gradient is asked of it: bounds its memory."""
+FRAMES_PER_TRAINING_STEP = 64
+"""Likewise in training, where batches are large: small frames are fastest so many at a time."""
 
 
 class VideoEncoding(nn.Module):
@@ -41,8 +43,10 @@ class VideoEncoding(nn.Module):
         weights = self.vision_tower.parameters()
         learns = pixel_values_videos.requires_grad or any(weight.requires_grad for weight in weights)
         learns = learns and torch.is_grad_enabled()
-        # In training there is one call a batch: processes that share its weights must call it equally often.
-        frames_per_step = len(pixel_values_videos) if learns or self.training else FRAMES_PER_STEP
+        frames_per_step = FRAMES_PER_TRAINING_STEP if self.training else FRAMES_PER_STEP
+        if learns or (self.training and torch.distributed.is_initialized()):
+            # Processes that train together must call shared weights equally often: once a batch.
+            frames_per_step = len(pixel_values_videos)
         features = []
         with torch.set_grad_enabled(learns):
             for chunk in pixel_values_videos.split(max(frames_per_step, 1)):

@@ -130,9 +130,15 @@ class TrainingDataset(Dataset["Example | Failure | None"]):
     def measure(self, index: int) -> int | Failure:
         """How many tokens an example has, without decoding frames; or why there is none, as far as is known then.
 
+        Of a video of a stream only its own tokens count: what is asked would be known by planning it, which takes as
+        long as half of training on it.
+
         Raises:
             IndexError: there is no sample of that number.
         """
+        stream = self.store.stream(index)
+        if stream is not None:
+            return self.processor.num_video_tokens(min(stream.settings.num_frames, self.frames.count))
         description = self.describe(index)
         return description if isinstance(description, Failure) else len(description.ids)
 

@@ -90,6 +90,14 @@ class SampleStore:
             return Sample(self.name(index), "needles", (), (), place)
         return make_sample(parse_entry(self.text(index)), self.name(index), file.folder)
 
+    def stream(self, index: int) -> NeedleStream | None:
+        """The stream that a sample is a video of, if it is one.
+
+        Raises:
+            IndexError: there is none of that number.
+        """
+        return self.files[int(self._owners[index])].stream
+
     def sizes(self) -> dict[str, int]:
         """Samples of each file."""
         counts = np.bincount(self._owners, minlength=len(self.files))

@@ -4,6 +4,7 @@ What is added: the order of the samples, groups of parameters, counts of what wa
 numbers, a teacher, and checkpoints of the trained weights alone that are whole or not there.
 """
 
+import inspect
 import json
 import math
 import shutil
@@ -150,7 +151,11 @@ class BimbaTrainer(Trainer):
         """The loss of the learned places, and the distance from the teacher if there is one."""
         given = {**inputs, "use_cache": False}  # keys and values are of no use here
         words = given.pop("words", None)
-        loss, outputs = super().compute_loss(model, given, return_outputs=True, num_items_in_batch=num_items_in_batch)
+        if self._leaves_answers_alone():
+            outputs: Any = None
+            loss = self._no_answers(given)
+        else:
+            loss, outputs = super().compute_loss(model, given, True, num_items_in_batch)
         if self.task.word_loss is not None:
             loss = self._with_words(self.task.word_loss, loss, words, inputs["num_video_frames"])
         teacher = self.task.teacher
@@ -164,6 +169,22 @@ class BimbaTrainer(Trainer):
             if self.args.world_size == 1:
                 self._stop_at("loss", loss.item())
         return (loss, outputs) if return_outputs else loss
+
+    def _leaves_answers_alone(self) -> bool:
+        """Whether nothing depends on the language model; wrappers of several processes call the whole model anyway."""
+        return (
+            not self.task.recipe.objective.answers
+            and self.task.teacher is None
+            and self.task.word_loss is not None
+            and self.args.world_size == 1
+        )
+
+    def _no_answers(self, inputs: Mapping[str, Any]) -> Tensor:
+        """Call what comes before the language model, for the loss of the video's words; the loss of answers is 0."""
+        owner = self.accelerator.unwrap_model(self.model)
+        wanted = inspect.signature(owner.embed).parameters
+        owner.embed(**{name: value for name, value in inputs.items() if name in wanted})
+        return torch.zeros((), device=owner.device)
 
     def _with_words(self, word_loss: WordLoss, loss: Tensor, words: Any, num_frames: Tensor) -> Tensor:
         """The weighted sum of the answers' loss and that of the video's words."""
