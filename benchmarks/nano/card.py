@@ -26,7 +26,7 @@ _FRONT: dict[str, Any] = {
 
 _WHAT = """# bimba-nano
 
-A small video language model that comes with the Python package `bimba`: a ConvNeXt V2 tower, a compressor with a
+A small video language model that comes with the Python package `bimba`: a ConvNeXt tower, a compressor with a
 bidirectional selective scan ([BIMBA](https://arxiv.org/abs/2503.09590)), and a small Qwen2-type language model, all
 trained from random weights. It answers questions about needle videos: made videos in which shapes, digits, letters,
 captions and pictures appear for a moment."""
@@ -101,7 +101,7 @@ In a clone of the package at the commit named above:
 make nano
 ```
 
-This trains the four stages, each from its recipe in `recipes/train/nano`, measures, and writes `docs/nano.md`."""
+This trains the three stages, each from its recipe in `recipes/train/nano`, measures, and writes `docs/nano.md`."""
 
 
 def model_card(figures: NanoFigures, image_size: int) -> str:

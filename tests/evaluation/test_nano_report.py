@@ -48,14 +48,13 @@ def test_missing_and_unfinished_stages_are_named(tmp_path: Path, model: Path) ->
     make_stage(tmp_path, "2-words", None, steps=50)
     figures = NanoFigures.of(tmp_path)
     assert figures.unfinished == [
-        "stage 2-words is unfinished: step 50 of 2,500",
+        "stage 2-words is unfinished: step 50 of 2,000",
         "stage 3-answers is missing",
-        "stage 4-order is missing",
     ]
     assert figures.weights is None
     text = generated(figures)
-    assert "2-words is unfinished: step 50 of 2,500; stage 3-answers is missing; stage 4-order is missing." in text
-    assert cells_of(text, "how far") == ["how far", "finished", "unfinished", "missing", "missing"]
+    assert "2-words is unfinished: step 50 of 2,000; stage 3-answers is missing." in text
+    assert cells_of(text, "how far") == ["how far", "finished", "unfinished", "missing"]
     assert "verdict" not in text
 
 
@@ -71,7 +70,7 @@ def test_a_whole_run_is_told_in_full(tmp_path: Path, model: Path) -> None:
     assert cells_of(text, "what appears (retrieval)")[-1] == "does not hold"
     assert cells_of(text, "all kinds, in videos never seen in training")[-1] == "does not hold"
     assert "Of 11: holds: 9; does not hold: 2. A line holds" in text
-    assert cells_of(text, "hours") == ["hours", "0.06", "0.06", "0.06", "0.06"]  # 800 videos, 4 a second
+    assert cells_of(text, "hours") == ["hours", "0.06", "0.06", "0.06"]  # 800 videos, 4 a second
     assert cells_of(text, "peak memory")[1] == "1.1 GB"
     assert cells_of(text, "videos")[1] == "800"
     assert cells_of(text, "seed; of the videos")[2] == "0; 200, 201, 202"
@@ -145,7 +144,7 @@ def test_pictures_are_drawn_of_what_there_is(tmp_path: Path, model: Path) -> Non
     with Image.open(folder / PLACES) as image:
         assert image.width > 900
     svg = (folder / CURVES).read_text(encoding="utf-8")
-    assert svg.count("<polyline") == 7  # words in four stages, answers in three
+    assert svg.count("<polyline") == 5  # words in three stages, answers in two
     assert [path.name for path in draw_pictures(NanoFigures.of(tmp_path / "none"), folder)] == []
     assert list(folder.iterdir()) == []
     assert "nothing was logged" in draw_curves([])

@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from bimba.errors import InputError
+from bimba.models.bimba.processing import BimbaProcessor
 from bimba.models.bimba.word_tokenizer import word_tokenizer
 from bimba.needles import NeedleStream, StreamedVideo
 from bimba.needles.questions import ABOUT_ITSELF, CANNOT_TELL
 from bimba.needles.vocabulary import needle_words
+from bimba.training.data import TrainingDataset, measure_lengths
+from bimba.training.data.example import Example
 from bimba.training.data.store import EntryFile, SampleStore
 from bimba.training.data.streams import (
     MOST_WORDS,
@@ -21,7 +24,7 @@ from bimba.training.data.streams import (
     words_of_moments,
     words_of_places,
 )
-from bimba.training.recipe.data_settings import Stream
+from bimba.training.recipe.data_settings import Frames, Stream
 
 OPTIONS: dict[str, Any] = {
     "seed": 4, "seconds": 12, "fps": 1, "size": "96x64", "needles": "2-3", "needle_seconds": "1-2", "split": "train",
@@ -178,3 +181,20 @@ def test_queries_of_a_window_share_its_moments_in_order() -> None:
             assert set(alone[window].tolist()) - {NO_WORD} == union
             for query in range(16):
                 assert many[window, query].tolist() == by_frame[4 * window + query // 4].tolist()
+
+
+def test_the_length_of_a_streamed_video_is_known_without_planning_it(
+    processor: BimbaProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = [Stream(videos=2, options=OPTIONS), Stream(videos=1, options=OPTIONS | {"seconds": 40})]
+    files = [EntryFile(Path(f"s{number}"), Path(), open_stream(source)) for number, source in enumerate(sources)]
+    store = SampleStore([(files[0], [(0, "{}"), (1, "{}")]), (files[1], [(0, "{}")])])
+    dataset = TrainingDataset(store, processor, Frames(count=30))
+    examples = [dataset[index] for index in range(3)]
+    monkeypatch.setattr(NeedleStream, "__getitem__", lambda *_: pytest.fail("it was planned"))
+    lengths, failures = measure_lengths(dataset, workers=0)
+    assert failures == []
+    for example, length in zip(examples, lengths, strict=True):
+        assert isinstance(example, Example)
+        assert length == example.ids.count(processor.video_token_id)
+    assert lengths[2] > lengths[0] == lengths[1]

@@ -30,7 +30,7 @@ ABLATIONS = ("learned_queries", "no_norm", "one_direction", "pooling", "queries_
 
 
 def test_names() -> None:
-    nano = ["nano/1-vision", "nano/2-words", "nano/3-answers", "nano/4-order"]
+    nano = ["nano/1-vision", "nano/2-words", "nano/3-answers"]
     names = [*(f"ablation/{name}" for name in ABLATIONS), "bimba_llava_qwen2_7b", "cpu", *nano, "paper_ablation"]
     assert sorted(shipped_recipes()) == names
     assert list(shipped_accelerate_configs()) == ["ddp", "fsdp2", "zero2", "zero3"]

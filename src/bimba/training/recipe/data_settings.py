@@ -106,7 +106,8 @@ class Data(Settings):
         max_tokens: longer samples are unreadable; the language model's context if None.
         workers: processes that decode ahead; 0 decodes in the training process.
         prefetch: batches that each of them is ahead.
-        group_by_length: batch samples of like length together; measures all samples first (of streams, the videos' lengths).
+        group_by_length: batch samples of like length together; measures all samples first (of streams
+            the videos alone).
         cache: folder for the features of a frozen vision tower, so that further epochs skip decoding and vision.
     """
 
