@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check check-rest lint types layers unused docs extras wheel torchcodec bench fuzz nano clean
+.PHONY: help setup demo test check check-rest lint types layers unused docs extras wheel torchcodec lmms-eval bench fuzz nano clean
 
 help:
 	@sed -n '1,3p' Makefile
@@ -33,7 +33,7 @@ test: $(READY)
 
 check: lint types test check-rest
 
-check-rest: lint types layers unused docs extras wheel torchcodec
+check-rest: lint types layers unused docs extras wheel torchcodec lmms-eval
 
 lint: $(READY)
 	$(BIN)/ruff format --no-cache --check .
@@ -65,6 +65,14 @@ torchcodec: $(READY)
 	  $(BIN)/python -m pip install --quiet -c constraints.txt -e ".[torchcodec]" && \
 	  $(PYTEST) -q tests/video/test_video_torchcodec.py; \
 	else echo "torchcodec is not tested: this system has no FFmpeg"; fi
+
+# lmms-eval asks our models. It pins old versions of what we need, and asks for much that its core does not import; so it
+# goes in without what it requires, beside the part that it imports. Last, since it leaves an environment that pip minds.
+lmms-eval: $(READY)
+	$(BIN)/python -m pip install --quiet -c constraints.txt datasets dill evaluate loguru pandas pytz sacrebleu tenacity
+	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt lmms-eval chardet DataProperty mbstrdecoder \
+	  pathvalidate pytablewriter tabledata tcolorpy typepy
+	$(PYTEST) -q tests/evaluation/lmms
 
 # decord and OpenCV are there to be compared with; platforms that lack one of them go without.
 bench: $(READY)

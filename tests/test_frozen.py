@@ -40,6 +40,7 @@ COMMANDS = (
     "eval",
     "eval compare",
     "eval list",
+    "eval lmms",
     "eval prepare",
     "eval run",
     "eval run benchmark",

@@ -139,7 +139,13 @@ def test_the_example_of_each_help_works(
         )
     if command == ("eval", "prepare"):
         write_egoschema(tmp_path / "EgoSchema")
-    if command in {("eval", "run", "benchmark"), ("eval", "score"), ("eval", "compare"), ("eval", "run", "several")}:
+    if command in {
+        ("eval", "run", "benchmark"),
+        ("eval", "score"),
+        ("eval", "compare"),
+        ("eval", "run", "several"),
+        ("eval", "lmms"),
+    }:
         prepare_tempcompass(tmp_path)
     if command == ("eval", "run", "several"):
         recipe = {"model": str(model), "frames": 8, "benchmarks": {"tempcompass": {}}}

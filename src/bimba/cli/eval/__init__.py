@@ -2,7 +2,7 @@
 
 `list` names the benchmarks, `prepare` reads their annotations, `bimba eval run NAME` asks (`needles` and `benchmark`),
 `show` prints the tables of a folder again (`printed` those of needles, `scores` those of the others), `score` scores
-stored answers, `compare` sets two runs side by side, `submit` writes what a server scores.
+stored answers, `compare` sets two runs side by side, `submit` writes what a server scores, `lmms` a task of lmms-eval.
 """
 
 from typing import Any
@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from bimba.cli.eval.benchmark import benchmark
 from bimba.cli.eval.compare import compare
 from bimba.cli.eval.list_ import list_benchmarks
+from bimba.cli.eval.lmms import lmms
 from bimba.cli.eval.needles import needles
 from bimba.cli.eval.prepare import prepare
 from bimba.cli.eval.score import score
@@ -59,5 +60,6 @@ app.command(epilog="Example: bimba eval show results")(show)
 app.command(epilog="Example: bimba eval score tempcompass answers.jsonl --out scored")(score)
 app.command(epilog="Example: bimba eval compare results others")(compare)
 app.command(epilog="Example: bimba eval submit egoschema results")(submit)
+app.command(epilog="Example: bimba eval lmms tempcompass --videos videos --out lmms-tasks")(lmms)
 
 __all__ = ["app"]

@@ -3,10 +3,11 @@
 Shapes: T frames, S patches a frame, Dv width of the vision tower, V tokens of the video, D width.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from bimba.errors import InputError
 from bimba.evaluation.answering.beginning import Beginning
-from bimba.evaluation.answering.prompt import Prompt, Query, letter_ids, option_ids, write_prompt
+from bimba.evaluation.answering.prompt import Prompt, Query, letter_ids, option_ids, text_ids, write_prompt
 from bimba.inference import VideoQA
 from bimba.inference.generation import generation_settings
 from bimba.models.bimba.encoding import FRAMES_PER_STEP
@@ -45,12 +46,23 @@ class Asker:
         qa: model and processor.
         max_new_tokens: at most so many tokens are answered.
         batch_size: prompts that the language model reads at a time; it changes nothing beyond rounding.
+        generation: options of `VideoQA.ask`; greedy without.
+
+    Raises:
+        InputError: an option is unknown or out of range.
     """
 
-    def __init__(self, qa: VideoQA, *, max_new_tokens: int, batch_size: int) -> None:
+    def __init__(
+        self,
+        qa: VideoQA,
+        *,
+        max_new_tokens: int,
+        batch_size: int,
+        generation: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self._qa, self._model, self._processor = qa, qa.model, qa.processor
         self._batch_size = batch_size
-        self._settings = generation_settings(qa.model.generation_config, max_new_tokens, {})
+        self._settings = generation_settings(qa.model.generation_config, max_new_tokens, dict(generation))
         self._max_new_tokens = max_new_tokens
         ends = self._settings.eos_token_id
         self._ends = frozenset([] if ends is None else ends if isinstance(ends, list) else [ends])
@@ -79,8 +91,10 @@ class Asker:
         return torch.cat([self._model.get_vision_features(chunk) for chunk in pixels])
 
     @torch.no_grad()
-    def answer(self, vision_features: Tensor, queries: Sequence[Query]) -> list[Reply]:
+    def answer(self, vision_features: Tensor | None, queries: Sequence[Query]) -> list[Reply]:
         """Ask about the video with these features [T, S, Dv], in words and by the likelihood of options.
+
+        Without features each query is one about no video; its turn says all.
 
         Raises:
             InputError: a prompt is longer than the language model reads.
@@ -115,11 +129,47 @@ class Asker:
                 scores += logits[:, -1].log_softmax(-1).cpu()[:, ids].double().tolist()
         return scores
 
+    @torch.no_grad()
+    def losses(
+        self, vision_features: Tensor | None, query: Query, continuations: Sequence[str]
+    ) -> list[tuple[float, bool]]:
+        """How surprising each continuation of a prompt is: mean negative log-probability of its tokens, in nats.
+
+        Args:
+            vision_features: of the video, [T, S, Dv]; None without one.
+            query: whose prompt is continued.
+            continuations: texts, not empty.
+
+        Returns:
+            of each its loss, and whether greedy decoding would write it.
+
+        Raises:
+            InputError: the prompt is longer than the language model reads, or a continuation is empty.
+        """
+        ids = [text_ids(self._processor, text) for text in continuations]
+        if not all(ids):
+            raise InputError("a continuation is empty, so that nothing can be measured.", fix="give it some text.")
+        found: list[tuple[float, bool]] = []
+        for beginning, [prompt], _ in self._begin(vision_features, [query]):
+            for batch in _batches(ids, self._batch_size):
+                rests = [prompt.rest + more for more in batch]
+                width = 1 + max(map(len, batch))
+                for row, more in zip(beginning.logits(rests, width), batch, strict=True):
+                    shares = row[-len(more) - 1 : -1].log_softmax(-1)
+                    wanted = torch.tensor(more, device=row.device)
+                    loss = -shares.gather(1, wanted[:, None]).double().mean()
+                    found.append((float(loss), bool((shares.argmax(-1) == wanted).all())))
+        return found
+
     def _begin(
-        self, vision_features: Tensor, queries: Sequence[Query]
+        self, vision_features: Tensor | None, queries: Sequence[Query]
     ) -> Iterator[tuple[Beginning, list[Prompt], Sequence[Query]]]:
         """The video read once, and the prompts that go on from there; once a query if the compressor reads it."""
         if not queries:
+            return
+        if vision_features is None:
+            for query in queries:
+                yield self._prompts(None, 0, [query])
             return
         if not self._model.config.reads_question:
             [video] = self._model.encode_features(vision_features)
@@ -132,10 +182,10 @@ class Asker:
             yield self._prompts(video, len(vision_features), [query])
 
     def _prompts(
-        self, video: Tensor, num_frames: int, queries: Sequence[Query]
+        self, video: Tensor | None, num_frames: int, queries: Sequence[Query]
     ) -> tuple[Beginning, list[Prompt], Sequence[Query]]:
         """Prompts about a video with these tokens [V, D]."""
-        prompts = [write_prompt(self._processor, query, len(video)) for query in queries]
+        prompts = [write_prompt(self._processor, query, 0 if video is None else len(video)) for query in queries]
         self._check_length(num_frames, max(len(prompt.beginning) + len(prompt.rest) for prompt in prompts))
         return Beginning(self._model, prompts[0].beginning, video), prompts, queries
 

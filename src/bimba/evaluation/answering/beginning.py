@@ -25,16 +25,16 @@ class Beginning:
     Args:
         model: a BIMBA model.
         ids: of the beginning [P].
-        video: tokens [V, D] of the video.
+        video: tokens [V, D] of the video; None without one.
     """
 
-    def __init__(self, model: BimbaForConditionalGeneration, ids: list[int], video: Tensor) -> None:
+    def __init__(self, model: BimbaForConditionalGeneration, ids: list[int], video: Tensor | None) -> None:
         self._model, self._ids, self._video = model, ids, video
         device = model.input_device
         output = model(
             input_ids=torch.tensor([ids], device=device),
             attention_mask=torch.ones(1, len(ids), dtype=torch.long, device=device),
-            video_features=[video],
+            video_features=self._videos(1),
             use_cache=True,
             logits_to_keep=1,
         )
@@ -46,7 +46,7 @@ class Beginning:
         ids, mask = self._rows(rests)
         more: dict[str, Any] = {} if self._cache is None else {"past_key_values": self._copies(len(rests))}
         output = self._model.generate(
-            ids, attention_mask=mask, video_features=[self._video] * len(rests), **more, **options
+            ids, attention_mask=mask, video_features=self._videos(len(rests)), **more, **options
         )
         new: list[list[int]] = output[:, ids.shape[1] :].tolist()
         return new
@@ -55,7 +55,7 @@ class Beginning:
         """Logits [B, K, vocabulary] at the last K = `num_kept` places of each prompt, in float32."""
         ids, mask = self._rows(rests)
         if self._cache is None:
-            videos = [self._video] * len(rests)
+            videos = self._videos(len(rests))
             output = self._model(
                 input_ids=ids, attention_mask=mask, video_features=videos, use_cache=False, logits_to_keep=num_kept
             )
@@ -71,6 +71,10 @@ class Beginning:
             )
         logits: Tensor = output.logits.float()
         return logits
+
+    def _videos(self, count: int) -> list[Tensor] | None:
+        """The video, once for each prompt."""
+        return None if self._video is None else [self._video] * count
 
     def _rows(self, rests: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
         """Ids and mask of whole prompts, each [B, P + W]."""

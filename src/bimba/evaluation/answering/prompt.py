@@ -28,7 +28,8 @@ class Prompt:
     """A question as the language model reads it.
 
     Attributes:
-        beginning: ids up to the last placeholder of the video, which all questions about it share.
+        beginning: ids up to the last placeholder of the video, which all questions about it share; without a video,
+            all but the last.
         rest: ids behind it.
     """
 
@@ -47,9 +48,11 @@ def write_prompt(processor: BimbaProcessor, query: Query, num_video_tokens: int)
     Args:
         processor: the model's.
         query: what is asked.
-        num_video_tokens: placeholders that the video takes.
+        num_video_tokens: placeholders that the video takes; 0 of a question without one, whose turn has none.
     """
-    ids = _ids(processor, processor.render([user_turn(query)]))
+    ids = text_ids(processor, processor.render([user_turn(query)]))
+    if not num_video_tokens:
+        return Prompt(ids[:-1], ids[-1:])
     place = ids.index(processor.video_token_id)
     return Prompt(ids[:place] + [processor.video_token_id] * num_video_tokens, ids[place + 1 :])
 
@@ -67,8 +70,8 @@ def option_ids(processor: BimbaProcessor, query: Query, option: str, ends: Colle
     before = processor.render(turns[:1])
     whole = processor.render(turns, add_generation_prompt=False)
     if not whole.startswith(before):  # a template that writes a turn otherwise once it is over
-        return [*_ids(processor, option), *sorted(ends)[:1]]
-    ids = _ids(processor, whole[len(before) :])
+        return [*text_ids(processor, option), *sorted(ends)[:1]]
+    ids = text_ids(processor, whole[len(before) :])
     last = next((place for place, token in enumerate(ids) if token in ends), len(ids) - 1)
     return ids[: last + 1]
 
@@ -79,7 +82,7 @@ def letter_ids(processor: BimbaProcessor, letters: Sequence[str]) -> list[int]:
     Raises:
         InputError: a letter takes several tokens, or two take the same.
     """
-    ids = [_ids(processor, letter) for letter in letters]
+    ids = [text_ids(processor, letter) for letter in letters]
     if any(len(each) != 1 for each in ids) or len({each[0] for each in ids}) < len(letters):
         raise InputError(
             f"the model's tokenizer has no token for each of {', '.join(letters)}, so that no likelihood of a letter "
@@ -89,6 +92,7 @@ def letter_ids(processor: BimbaProcessor, letters: Sequence[str]) -> list[int]:
     return [each[0] for each in ids]
 
 
-def _ids(processor: BimbaProcessor, text: str) -> list[int]:
+def text_ids(processor: BimbaProcessor, text: str) -> list[int]:
+    """Ids of a text that stands inside of a prompt."""
     ids: list[int] = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
