@@ -12,7 +12,7 @@ from bimba.cli.needles import app, make
 from bimba.cli.needles.show import show
 from bimba.cli.needles.stats import stats
 from bimba.errors import InputError
-from bimba.needles import NeedleSettings, make_needles, read_needles
+from bimba.needles import KINDS_WITHOUT_TIMES, NeedleSettings, make_needles, read_needles
 
 SMALL = ["--seconds", "2", "--size", "64x48", "--fps", "10", "--needles", "2", "--needle-seconds", "0.5"]
 
@@ -21,9 +21,10 @@ def test_make_writes_videos_and_suggests_what_to_ask(tmp_path: Path) -> None:
     out = tmp_path / "my needles"
     result = CliRunner().invoke(app, ["make", "--seed", "7", "--out", str(out), "--videos", "2", *SMALL])
     assert result.exit_code == 0, result.output
-    question = read_needles(out).videos[0].questions[0].question
+    asked = read_needles(out).videos[0].questions
+    question = next(each.question for each in asked if each.kind in KINDS_WITHOUT_TIMES)
     assert f"2 videos written to {out}\n" in result.stdout
-    assert f"next: bimba ask '{out / 'video_00000.mp4'}' '{question}' --model MODEL" in result.stdout
+    assert f"next: bimba ask '{out / 'video_00000.mp4'}' '{question}'\n" in result.stdout
 
 
 def test_json_is_one_object_on_stdout(tmp_path: Path) -> None:

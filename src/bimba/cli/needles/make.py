@@ -118,11 +118,14 @@ def _print_json(run: "NeedleRun") -> None:
 
 
 def _print_text(run: "NeedleRun") -> None:
-    """Print what was written and a command to try on it."""
+    """Print what was written and a command to try on it: one that the model that comes along can answer."""
+    from bimba.needles import KINDS_WITHOUT_TIMES
+
     videos = run.manifest.videos
     skipped = f", {run.num_skipped} were there already" if run.num_skipped else ""
     noun = "video" if run.num_written == 1 else "videos"
     print(f"{run.num_written} {noun} written to {run.folder}{skipped}")
     print(f"{sum(len(video.questions) for video in videos)} questions in {run.folder / 'needles.json'}")
-    path, question = run.folder / videos[0].file, videos[0].questions[0].question
-    print(f"next: bimba ask {shlex.quote(str(path))} {shlex.quote(question)} --model MODEL")
+    path, questions = run.folder / videos[0].file, videos[0].questions
+    asked = next((each for each in questions if each.kind in KINDS_WITHOUT_TIMES), questions[0])
+    print(f"next: bimba ask {shlex.quote(str(path))} {shlex.quote(asked.question)}")
