@@ -115,8 +115,7 @@ def fill_queries(
     batch, num_queries = queries.shape[:2]
     length = tokens.shape[1] + num_queries
     if chunk_size is None:
-        entries = ENTRIES_ON_CPU if tokens.device.type == "cpu" else ENTRIES_A_CHUNK
-        chunk_size = max(1, entries // max(1, batch * mixer.inner_dim))
+        chunk_size = rows_at_a_time(tokens.device, batch, mixer.inner_dim)
     if chunk_size < 1:
         raise ValueError(f"a chunk has at least 1 row, not {chunk_size}.")
     positions = positions.cpu()
@@ -129,6 +128,12 @@ def fill_queries(
     return _walk_left(mixer, chunks, readings, queries, prepare)
 
 
+def rows_at_a_time(device: torch.device, batch: int, inner_dim: int) -> int:
+    """Rows of the sequence of which B x rows x E entries make a chunk of the usual size."""
+    entries = ENTRIES_ON_CPU if device.type == "cpu" else ENTRIES_A_CHUNK
+    return max(1, entries // max(1, batch * inner_dim))
+
+
 def _cut(length: int, positions: Tensor, size: int, reach: int) -> Iterator[Chunk]:
     """Chunks of a sequence whose queries stand at `positions`; `reach` is K - 1."""
     fetched_until = 0
@@ -136,12 +141,10 @@ def _cut(length: int, positions: Tensor, size: int, reach: int) -> Iterator[Chun
         end = min(begin + size, length)
         fetched = range(fetched_until, min(end + reach, length))
         fetched_until = fetched.stop
-        yield Chunk(
-            begin, end, _within(positions, begin, end), fetched, _within(positions, fetched.start, fetched.stop)
-        )
+        yield Chunk(begin, end, within(positions, begin, end), fetched, within(positions, fetched.start, fetched.stop))
 
 
-def _within(positions: Tensor, begin: int, end: int) -> Tensor:
+def within(positions: Tensor, begin: int, end: int) -> Tensor:
     """Those of the rising positions that lie in begin..end, counted from begin."""
     first, last = torch.searchsorted(positions, torch.tensor([begin, end])).tolist()
     return positions[first:last] - begin
@@ -159,7 +162,7 @@ def _walk_right(
     passed = Passed(tokens.new_empty(tokens.shape[0], 0, mixer.inner_dim), None)
     for chunk, some_tokens, some_queries in zip(chunks, token_pieces, query_pieces, strict=True):
         inputs = (mixer, prepare, chunk, some_tokens, some_queries, passed)
-        reading, passed = _recomputed(_read, *inputs) if len(chunks) > 1 else _read(*inputs)
+        reading, passed = _recomputed(read_chunk, *inputs) if len(chunks) > 1 else read_chunk(*inputs)
         readings.append(reading)
     return readings
 
@@ -172,7 +175,7 @@ def _recomputed(function: Callable[..., Result], *inputs: object) -> Result:
     return result
 
 
-def _read(
+def read_chunk(
     mixer: BidirectionalMixer,
     prepare: Prepare,
     chunk: Chunk,
@@ -208,12 +211,12 @@ def _walk_left(
     for some_queries in reversed(query_pieces):
         # Taken off the list, so that its memory is free for the next.
         inputs = (mixer, prepare, readings.pop(), some_queries, entering)
-        output, entering = _recomputed(_finish, *inputs) if len(chunks) > 1 else _finish(*inputs)
+        output, entering = _recomputed(finish_chunk, *inputs) if len(chunks) > 1 else finish_chunk(*inputs)
         outputs.append(output)
     return torch.cat(outputs[::-1], dim=1)
 
 
-def _finish(
+def finish_chunk(
     mixer: BidirectionalMixer, prepare: Prepare, reading: Reading, queries: Tensor, entering: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
     """Outputs [B, q, D] of a chunk's queries and the state at its left end, from the state entering at its right."""
@@ -221,7 +224,7 @@ def _finish(
     if coming is not None:
         leaving = coming.state
         if entering is not None:
-            added, leaving = _bring(entering, coming, y, mixer.forward_scan.scan_implementation)
+            added, leaving = bring(entering, coming, y, mixer.forward_scan.scan_implementation)
             y = y + added
     exact = torch.promote_types(y.dtype, torch.float32)
     gate = mixer.gate_proj(prepare(queries))
@@ -229,7 +232,7 @@ def _finish(
     return mixer.out_proj(gated.to(gate.dtype)), leaving
 
 
-def _bring(entering: Tensor, coming: Scanned, like: Tensor, implementation: str) -> tuple[Tensor, Tensor]:
+def bring(entering: Tensor, coming: Scanned, like: Tensor, implementation: str) -> tuple[Tensor, Tensor]:
     """What a state [B, E, N] entering at the right end adds to the outputs [B, q, E], and the state at the left end."""
     if coming.step_sums is None:
         raise ValueError("the backward direction was scanned without sums of its steps.")
