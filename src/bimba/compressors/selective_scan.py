@@ -13,6 +13,7 @@ from bimba.compressors.mixer import BidirectionalMixer
 from bimba.compressors.norms import ExactRMSNorm
 from bimba.compressors.one_pass import fill_queries
 from bimba.compressors.public_names import from_public_state_dict, to_public_state_dict
+from bimba.compressors.query_filler import QueryFiller
 from bimba.ops import PoolMode
 from bimba.ops.interleave import QueryPosition
 
@@ -59,6 +60,22 @@ class CompressorLayer(nn.Module):
             return sequence + mixed if self.residual else mixed
         filled = fill_queries(self.mixer, sequence, queries, positions, prepare=self.norm, chunk_size=self.chunk_size)
         return queries + filled if self.residual else filled
+
+    def filler(self, positions: Tensor, num_tokens: int, *, is_growing: bool = False) -> QueryFiller:
+        """What takes this layer's tokens and queries in pieces, see `QueryFiller`; `finish` ends it."""
+        return QueryFiller(
+            self.mixer,
+            positions,
+            num_tokens,
+            prepare=self.norm,
+            chunk_size=self.chunk_size,
+            is_growing=is_growing,
+        )
+
+    def finish(self, filler: QueryFiller) -> Tensor:
+        """What a filler's queries become [B, Q, D]."""
+        filled = filler.finish()
+        return filler.queries + filled if self.residual else filled
 
 
 class SelectiveScanCompressor(JointSequenceCompressor):
