@@ -1,6 +1,6 @@
 """VideoQA: a video and a question in; the model's inputs, an answer, or its pieces as they come out."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -11,6 +11,7 @@ from bimba.errors import InputError
 from bimba.inference.answer import Answer
 from bimba.inference.chat import Chat, EncodedVideo
 from bimba.inference.clip import Clip, VideoInput, open_video
+from bimba.inference.encoder import Progress, encode_clip
 from bimba.inference.generation import generation_settings, is_whole
 from bimba.inference.request import (
     Conversation,
@@ -24,10 +25,6 @@ from bimba.inference.run import AnswerStream, Run
 from bimba.inference.stopwatch import Stopwatch
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
-
-Progress = Callable[[str, int, int], None]
-"""Called with a stage ("frames", "vision", "compress"), how much of it is done and how much there is: frames of the
-first two; the compressor takes all of them at once."""
 
 T = TypeVar("T")
 
@@ -188,7 +185,7 @@ class VideoQA:
         builder, request = self._request(watch, video, opener, num_frames, sampling, time_sentence, max_new_tokens=1)
         encoded = None
         if request.clip is not None:
-            encoded = EncodedVideo(request.clip, self._encode(watch, self._pixels(watch, request.clip)))
+            encoded = EncodedVideo(request.clip, self._encode(watch, request.clip))
         return Chat(self.model, self.processor, builder, encoded, self.context_length, dict(watch.seconds))
 
     def _run(
@@ -207,7 +204,7 @@ class VideoQA:
         _, request = self._request(watch, video, question, num_frames, sampling, time_sentence, max_new_tokens)
         features = None
         if request.clip is not None:
-            features = [self._encode(watch, self._pixels(watch, request.clip), request.question_ids)]
+            features = [self._encode(watch, request.clip, request.question_ids)]
         return Run(self.model, self.processor, request, features, settings, watch)
 
     def _request(
@@ -244,32 +241,9 @@ class VideoQA:
         watch.add("pixels", decoded_before - watch.seconds["decode"])
         return pixels
 
-    @torch.no_grad()
-    def _encode(self, watch: Stopwatch, pixels: Tensor, question_ids: Sequence[int] = ()) -> Tensor:
-        """Vision tower, projector, compressor, separators: [T, 3, S, S] -> [V, D]."""
-        done = 0
-
-        def report(num_frames: int) -> None:
-            nonlocal done
-            done += num_frames
-            if self.progress is not None:
-                self.progress("vision", done, len(pixels))
-
-        with watch.stage("vision"):
-            features = self.model.get_vision_features(pixels, on_step=report)
-        with watch.stage("project"):
-            tokens = self.model.project(features)
-        if self.progress is not None:
-            self.progress("compress", 0, 1)
-        with watch.stage("compress"):
-            words = None
-            if self.model.config.reads_question:
-                ids = torch.tensor([question_ids], dtype=torch.int64, device=self.model.input_device)
-                words = self.model.get_input_embeddings()(ids)
-            packed = self.model.pack(self.model.compress(tokens[None], words)[0])
-        if self.progress is not None:
-            self.progress("compress", 1, 1)
-        return packed
+    def _encode(self, watch: Stopwatch, clip: Clip, question_ids: Sequence[int] = ()) -> Tensor:
+        """Tokens [V, D] of a video."""
+        return encode_clip(self.model, self.processor, clip, watch, question_ids=question_ids, progress=self.progress)
 
     def _reported(self, stage: str, total: int, values: Iterator[T]) -> Iterator[T]:
         """Hand values through and report how many came."""

@@ -1,4 +1,4 @@
-"""Pixels: uint8 RGB frames go in, the vision tower's normalised float32 input comes out.
+"""Pixels: uint8 RGB frames go in, the vision tower's normalised float32 input comes out; in two steps, or in one.
 
 The arithmetic is that of SigLIP's image processor: Pillow's bicubic resize on bytes to a square (the aspect ratio is
 not kept), division by 255, then (value - mean) / std for each colour. Letters: T frames, H rows, W columns.
@@ -29,18 +29,48 @@ def make_pixels(
     Raises:
         ValueError: there is no frame, a frame is not uint8 [H, W, 3], or mean and std are not 3 numbers each.
     """
-    if len(mean) != 3 or len(std) != 3:
-        raise ValueError(f"mean and std need 3 numbers each, got {len(mean)} and {len(std)}")
-    # Bytes until all frames are there: a quarter of the floats, and the count need not be known before.
+    return normalise(resize_frames(frames, size=size), mean=mean, std=std)
+
+
+def resize_frames(frames: Iterable[npt.NDArray[np.uint8]], *, size: int) -> torch.Tensor:
+    """Resize frames to squares: bytes, a quarter of what pixels take, until they are where the tower is.
+
+    Args:
+        frames: as of `make_pixels`.
+        size: rows and columns of the result.
+
+    Returns:
+        uint8 [T, size, size, 3].
+
+    Raises:
+        ValueError: there is no frame, or a frame is not uint8 [H, W, 3].
+    """
     resized = [_resized(frame, size) for frame in frames]
     if not resized:
         raise ValueError("frames is empty, but pixels need at least one frame")
-    pixels = torch.empty(len(resized), 3, size, size)
-    for place, image in enumerate(resized):
-        pixels[place] = torch.from_numpy(image).permute(2, 0, 1)
+    return torch.from_numpy(np.stack(resized))
+
+
+def normalise(resized: torch.Tensor, *, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+    """Resized frames as the tower reads them, on the device where they are.
+
+    Args:
+        resized: uint8 [T, S, S, 3].
+        mean: 3 means of red, green, blue on the scale 0 to 1.
+        std: 3 standard deviations on the same scale.
+
+    Returns:
+        float32 [T, 3, S, S].
+
+    Raises:
+        ValueError: mean and std are not 3 numbers each.
+    """
+    if len(mean) != 3 or len(std) != 3:
+        raise ValueError(f"mean and std need 3 numbers each, got {len(mean)} and {len(std)}")
+    pixels = resized.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
     pixels /= 255
-    pixels -= torch.tensor(mean, dtype=torch.float32)[:, None, None]
-    pixels /= torch.tensor(std, dtype=torch.float32)[:, None, None]
+    pixels -= pixels.new_tensor(mean)[:, None, None]
+    pixels /= pixels.new_tensor(std)[:, None, None]
     return pixels
 
 

@@ -4,17 +4,28 @@ Shapes: F frames of all videos of the batch, N videos, T frames of one, S = H W 
 tower, C words of a question, V tokens of a video in the prompt, D width of the language model.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bimba.compressors.streams import open_stream
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.towers import as_patches
 
 FRAMES_PER_STEP = 16
 """Frames that go through the vision tower at once when no gradient is asked of it: bounds its memory."""
+Stage = Callable[[str], AbstractContextManager[object]]
+
+
+def no_stage(name: str) -> AbstractContextManager[object]:
+    """Notes nothing."""
+    del name
+    return nullcontext()
+
+
 FRAMES_PER_TRAINING_STEP = 64
 """Likewise in training, where batches are large: small frames are fastest so many at a time."""
 
@@ -108,6 +119,40 @@ class VideoEncoding(nn.Module):
             ValueError: the numbers of frames do not add up to F.
         """
         return self.encode_features(self.get_vision_features(pixel_values_videos), num_video_frames, questions)
+
+    @torch.no_grad()
+    def encode_stream(
+        self, pixels: Iterable[Tensor], num_frames: int, question: Tensor | None = None, *, stage: Stage = no_stage
+    ) -> Tensor:
+        """Everything before the language model, for a video that comes a few frames at a time.
+
+        As `get_video_features` of the whole video, but nothing of what was seen is kept, for as long as the compressor
+        needs nothing of it (see `bimba.compressors.streams`).
+
+        Args:
+            pixels: of some frames at a time, in order, each [t, 3, height, width].
+            num_frames: of the whole video.
+            question: embedded words [C, D], for a compressor that reads them.
+            stage: called with a name, "vision", "project" and "compress"; what it gives is held while that is done.
+
+        Returns:
+            [V, D].
+
+        Raises:
+            ValueError: other than `num_frames` frames come.
+        """
+        side = self.config.patches_per_side
+        words = None if question is None else question[None]
+        stream = open_stream(self.compressor, num_frames, side, side, words)
+        for some in pixels:
+            with stage("vision"):
+                features = self.get_vision_features(some)
+            with stage("project"):
+                tokens = self.project(features)
+            with stage("compress"):
+                stream.push(tokens[None])
+        with stage("compress"):
+            return self.pack(stream.finish()[0])
 
     def encode_features(
         self,

@@ -19,7 +19,7 @@ from bimba.models.bimba.separators import num_video_tokens
 from bimba.ops.pool import PoolMode, pooled_shape
 from bimba.text.labels import expand_placeholders, template_ids_and_labels, training_ids_and_labels
 from bimba.text.prompts import VIDEO_TOKEN, Message, chatml
-from bimba.video.pixels import make_pixels
+from bimba.video.pixels import make_pixels, normalise, resize_frames
 
 CHATML_TEMPLATE = (
     "{% if messages[0]['role'] != 'system' %}"
@@ -186,6 +186,14 @@ class BimbaProcessor(ProcessorMixin):
     def make_pixels(self, frames: Iterable[np.ndarray]) -> Tensor:
         """Frames, each uint8 [height, width, 3] -> float32 [T, 3, S, S]."""
         return make_pixels(frames, size=self.image_size, mean=self.image_mean, std=self.image_std)
+
+    def resize_frames(self, frames: Iterable[np.ndarray]) -> Tensor:
+        """Frames, each uint8 [height, width, 3] -> uint8 [T, S, S, 3]."""
+        return resize_frames(frames, size=self.image_size)
+
+    def normalise(self, resized: Tensor) -> Tensor:
+        """Resized frames uint8 [T, S, S, 3] -> float32 [T, 3, S, S] on the same device."""
+        return normalise(resized, mean=self.image_mean, std=self.image_std)
 
     def __call__(
         self,

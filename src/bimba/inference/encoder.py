@@ -1,0 +1,115 @@
+"""Chosen frames in, the tokens [V, D] of their video out, each frame decoded and looked at once and then forgotten.
+
+A thread decodes and resizes ahead of the model; what waits is bytes, and a few frames of them.
+
+Shapes: V tokens of the video, D width, C words of a question.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from bimba.inference.ahead import Ahead
+from bimba.inference.clip import Clip
+from bimba.inference.stopwatch import Stopwatch
+from bimba.models.bimba.encoding import FRAMES_PER_STEP
+from bimba.models.bimba.modeling import BimbaForConditionalGeneration
+from bimba.models.bimba.processing import BimbaProcessor
+
+Progress = Callable[[str, int, int], None]
+"""Called with a stage ("frames", "vision", "compress"), how much of it is done and how much there is: frames of the
+first two; what the compressor does at the end is one thing. A thread that reads tells of "frames", the caller's of the
+rest."""
+
+PIECES_AHEAD = 2
+"""Of `FRAMES_PER_STEP` frames each that are decoded and wait for the model, at most."""
+
+T = TypeVar("T")
+
+
+def encode_clip(
+    model: BimbaForConditionalGeneration,
+    processor: BimbaProcessor,
+    clip: Clip,
+    watch: Stopwatch,
+    *,
+    question_ids: Sequence[int] = (),
+    progress: Progress | None = None,
+    frames_per_step: int = FRAMES_PER_STEP,
+) -> Tensor:
+    """Encode a video as the language model reads it.
+
+    Args:
+        model: a BIMBA model.
+        processor: its processor.
+        clip: the chosen frames.
+        watch: takes the seconds of "decode", "pixels", "vision", "project" and "compress". The first two are spent in a
+            thread of their own, beside the others.
+        question_ids: words of the question, for a model that reads them first.
+        progress: told how far it is.
+        frames_per_step: that the vision tower looks at together; it bounds the memory, and changes nothing else.
+
+    Returns:
+        [V, D].
+
+    Raises:
+        VideoError: a frame cannot be decoded.
+    """
+    told: Progress = progress or _untold
+    pieces = _resized(processor, clip, watch, told, frames_per_step)
+    question = None
+    if model.config.reads_question:
+        ids = torch.tensor(list(question_ids), dtype=torch.int64, device=model.input_device)
+        with torch.no_grad():
+            question = model.get_input_embeddings()(ids)
+    with Ahead(pieces, PIECES_AHEAD) as ahead:
+        pixels = _pixels(model, processor, ahead, clip.num_frames, told)
+        encoded = model.encode_stream(pixels, clip.num_frames, question, stage=watch.stage)
+    told("compress", 1, 1)
+    return encoded
+
+
+def _resized(processor: BimbaProcessor, clip: Clip, watch: Stopwatch, told: Progress, size: int) -> Iterator[Tensor]:
+    """Frames as bytes [t, S, S, 3], some at a time; runs in the reading thread."""
+    frames = watch.each("decode", _counted(clip.frames(), lambda done: told("frames", done, clip.num_frames)))
+    while True:
+        begun, decoded_before = time.perf_counter(), watch.seconds.get("decode", 0.0)
+        some = list(islice(frames, size))
+        resized = processor.resize_frames(some) if some else None
+        # Frames are decoded while they are taken; that time belongs to decoding.
+        decoded = watch.seconds.get("decode", 0.0) - decoded_before
+        watch.add("pixels", time.perf_counter() - begun - decoded)
+        if resized is None:
+            return
+        yield resized
+
+
+def _pixels(
+    model: BimbaForConditionalGeneration,
+    processor: BimbaProcessor,
+    pieces: Iterable[Tensor],
+    num_frames: int,
+    told: Progress,
+) -> Iterator[Tensor]:
+    """Pixels [t, 3, S, S] on the tower's device; told of those that the tower has seen when the next are asked for."""
+    done = 0
+    for piece in pieces:
+        yield processor.normalise(piece.to(model.input_device))
+        done += len(piece)
+        told("vision", done, num_frames)
+    told("compress", 0, 1)
+
+
+def _counted(values: Iterator[T], told: Callable[[int], None]) -> Iterator[T]:
+    """Hand values through, and tell how many have come."""
+    for done, value in enumerate(values, start=1):
+        yield value
+        told(done)
+
+
+def _untold(*told: Any) -> None:
+    """Nobody wants to know."""
