@@ -1,7 +1,9 @@
 """A model's config and the length of a question in; the bytes that answering takes out, stage by stage.
 
-These are estimates for inference as this version does it: what is kept between the stages and the largest tensors in
-them. Shapes: T frames, S patches a frame, Q queries, L = T S + Q, D width, E inner width.
+These are estimates for inference as this version does it: a video is encoded a few frames at a time, so that what the
+frames take does not grow with the video, unless the compressor needs all of their tokens at once.
+
+Shapes: T frames, S patches a frame, Q queries, L = T S + Q, D width, E inner width.
 """
 
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from math import prod
 from typing import Any
 
 from bimba.compressors.one_pass import ENTRIES_A_CHUNK
+from bimba.inference.encoder import PIECES_AHEAD
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.encoding import FRAMES_PER_STEP
 from bimba.models.bimba.towers import is_convolutional, tower_depth, tower_width
@@ -16,9 +19,10 @@ from bimba.ops.pool import pooled_shape
 
 _FLOAT32_BYTES = 4
 # Peak of the compressor at work for each of the entries (rows x E) of the chunk that it reads, and for each of the
-# Q x E entries that it keeps (a sum of steps; the output itself comes on top): measured on a CPU at the released width,
-# from 1 to 24 frames, in float32 and bfloat16. The chunks counted are those of a GPU; on a CPU they are smaller.
-_CHUNK_BYTES, _KEPT_BYTES = 24, 4
+# Q x E entries that it keeps (a sum of steps, and a share of the states between groups of queries; the output itself
+# comes on top): measured on a CPU at the released width, from 1 to 24 frames, in float32 and bfloat16. The chunks
+# counted are those of a GPU; on a CPU they are smaller.
+_CHUNK_BYTES, _KEPT_BYTES = 24, 8
 # Attention holds, for each of the L x D entries of the joint sequence, so many tensors in the model's dtype, so many
 # more in layers before the last, where all rows ask, and so many bytes of float32: measured on a CPU at D = 512.
 _READ_TENSORS, _ASKING_TENSORS, _ROTATION_BYTES = {"self_attention": 4, "perceiver": 3}, 2, 9
@@ -34,8 +38,8 @@ class MemoryPlan:
 
     Attributes:
         weights: of the model.
-        pixels: of the chosen frames, kept until the answer.
-        vision: of the vision tower at work, and its features.
+        pixels: of the frames that are decoded and wait, and of those that the tower looks at.
+        vision: of the vision tower at work on them, and their features.
         compress: of the compressor at work, and its input.
         answer: of the language model at work, and its cache; None for families whose config does not tell.
     """
@@ -66,18 +70,23 @@ def plan_memory(
     """
     return MemoryPlan(
         weights=num_parameters * itemsize,
-        pixels=num_frames * 3 * config.vision_config.image_size**2 * _FLOAT32_BYTES,
+        pixels=_pixels(num_frames, config.vision_config.image_size),
         vision=_vision(config, num_frames, itemsize) if num_frames else 0,
         compress=_compress(config, num_frames, itemsize) if num_frames else 0,
         answer=_answer(config.text_config, num_tokens, itemsize),
     )
 
 
+def _pixels(num_frames: int, side: int) -> int:
+    """Bytes of the frames that wait, one piece that is read and one that is looked at; and the latter's pixels."""
+    waiting = min(num_frames, (PIECES_AHEAD + 2) * FRAMES_PER_STEP)
+    return 3 * side**2 * (waiting + min(num_frames, FRAMES_PER_STEP) * _FLOAT32_BYTES)
+
+
 def _vision(config: BimbaConfig, num_frames: int, itemsize: int) -> int:
     kept, inner = _tower_entries(config)
-    features = num_frames * config.patches_per_side**2 * tower_width(config.vision_config)
-    step = min(num_frames, FRAMES_PER_STEP) * (kept + _INNER_TENSORS * inner)
-    return int((step + 2 * features) * itemsize)
+    features = config.patches_per_side**2 * tower_width(config.vision_config)
+    return int(min(num_frames, FRAMES_PER_STEP) * (kept + _INNER_TENSORS * inner + 2 * features) * itemsize)
 
 
 def _tower_entries(config: BimbaConfig) -> tuple[int, int]:
@@ -95,8 +104,11 @@ def _compress(config: BimbaConfig, num_frames: int, itemsize: int) -> int:
     side, width = config.patches_per_side, config.text_config.hidden_size
     num_patches = num_frames * side**2
     tokens = num_patches * width * itemsize
+    step = min(num_frames, FRAMES_PER_STEP) * side**2 * width * itemsize
     kind = config.compressor["type"]
-    if kind in ("pooling", "none"):
+    if kind == "pooling":
+        return int(step + prod(pooled_shape(num_frames, side, side, config.pool, config.pool_mode)) * width * itemsize)
+    if kind == "none":
         return int(2 * tokens)
     num_queries = prod(pooled_shape(num_frames, side, side, config.pool, config.pool_mode))
     if kind in _READ_TENSORS:
@@ -106,7 +118,8 @@ def _compress(config: BimbaConfig, num_frames: int, itemsize: int) -> int:
     inner = config.compressor["expand"] * width
     chunk = min(ENTRIES_A_CHUNK, (num_patches + num_queries) * inner)
     kept = num_queries * (inner * (itemsize + _KEPT_BYTES) + 2 * width * itemsize)
-    return int(tokens + chunk * _CHUNK_BYTES + kept)
+    is_held = config.compressor["num_layers"] > 1 or config.compressor["query_position"] == "start"
+    return int((2 * tokens if is_held else 2 * step) + chunk * _CHUNK_BYTES + kept)
 
 
 def _answer(text: Any, num_tokens: int, itemsize: int) -> int | None:
