@@ -12,6 +12,7 @@ from bimba.errors import InputError
 from bimba.inference.answer import Answer
 from bimba.inference.clip import Clip
 from bimba.inference.generation import generation_settings
+from bimba.inference.prefix import Prefix
 from bimba.inference.request import RequestBuilder, check_length, checked_turns
 from bimba.inference.run import AnswerStream, Run
 from bimba.inference.stopwatch import Stopwatch
@@ -36,7 +37,8 @@ class EncodedVideo:
 class Chat:
     """A conversation about one video (or none); made by `VideoQA.chat`.
 
-    Questions and answers so far go in front of each new question. An answer that is given up halfway is forgotten,
+    Questions and answers so far go in front of each new question; what the language model has read of them is not read
+    again. An answer that is given up halfway is forgotten,
     and its question with it.
 
     Args:
@@ -64,6 +66,7 @@ class Chat:
         self._model, self._processor = model, processor
         self._builder, self._encoded = builder, encoded
         self._context_length = context_length
+        self._prefix = Prefix(model.language_model)
         self.turns: list[Message] = []
         self.timings = timings
 
@@ -120,7 +123,7 @@ class Chat:
             fix = "start the conversation anew (/reset), or ask for fewer new tokens (max_new_tokens)."
             check_length(request, self._context_length, max_new_tokens, lambda: fix)
         features = None if self._encoded is None else [self._encoded.features]
-        return Run(self._model, self._processor, request, features, settings, watch)
+        return Run(self._model, self._processor, request, features, settings, watch, self._prefix)
 
     def _keep(self, question: str, answer: Answer) -> None:
         self.turns += [Message("user", question), Message("assistant", answer.text)]

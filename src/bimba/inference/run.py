@@ -6,6 +6,7 @@ Shapes: L tokens of the prompt, V tokens of the video, D width.
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
@@ -21,6 +22,7 @@ from transformers import (
 )
 
 from bimba.inference.answer import Answer
+from bimba.inference.prefix import Prefix
 from bimba.inference.request import Request
 from bimba.inference.stopwatch import Stopwatch
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
@@ -38,6 +40,7 @@ class Run:
         features: tokens [V, D] of the video, None without one.
         settings: how to generate.
         watch: the stages up to here.
+        prefix: what was read of earlier prompts, which this one may begin with.
     """
 
     model: BimbaForConditionalGeneration
@@ -46,6 +49,7 @@ class Run:
     features: list[Tensor] | None
     settings: GenerationConfig
     watch: Stopwatch
+    prefix: Prefix | None = None
 
     def finish(
         self, on_text: Callable[[str], None] | None = None, stopping: StoppingCriteriaList | None = None
@@ -59,7 +63,9 @@ class Run:
         ids = torch.tensor([self.request.input_ids], device=self.model.input_device)
         listener = Listener(self.processor.tokenizer, on_text)
         with_beams = self.settings.num_beams not in (None, 1)  # transformers streams no beams
-        with self.watch.stage("generate"):
+        read = nullcontext() if with_beams or self.prefix is None else self.prefix.reading(self.request.input_ids)
+        with self.watch.stage("generate"), read as cache:
+            known: dict[str, Any] = {} if cache is None else {"past_key_values": cache}
             output = self.model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
@@ -68,6 +74,7 @@ class Run:
                 tokenizer=self.processor.tokenizer,
                 streamer=None if with_beams else listener,
                 stopping_criteria=stopping,
+                **known,
             )
         if listener.first_token_seconds is not None:
             self.watch.add("first_token", listener.first_token_seconds)
