@@ -15,7 +15,7 @@ import bimba
 from bimba.checkpoints.shipped import NANO
 from bimba.evaluation.answering import Query
 from bimba.evaluation.benchmarks import find_benchmark, prepare
-from bimba.evaluation.running import Answerer, BenchmarkEvaluation, BimbaAnswerer, run_benchmark
+from bimba.evaluation.running import Answerer, BenchmarkEvaluation, BimbaAnswerer, Progress, run_benchmark
 from bimba.inference import VideoQA
 from bimba.inference.clip import Clip
 from bimba.models.bimba.tiny import tiny_model
@@ -25,7 +25,7 @@ NUM_VIDEOS, PER_VIDEO = 40, 5
 NUM_OVERLAPPED = 8
 NUM_FRAMES = 64
 MOST_OVERLAPPED, MOST_SECOND = 1.15, 0.1
-"""What must hold: wall time over the larger of reading and thinking alone; a second question over a first."""
+"""What is asked for: wall time over the larger of reading and thinking alone; a second question over a first."""
 
 
 class Half:
@@ -81,15 +81,30 @@ def make_benchmark(folder: Path, videos: int, per_video: int) -> Path:
 
 
 def timed(make: Callable[[], Answerer], prepared: Path, videos: Path, **options: Any) -> tuple[float, dict[str, Any]]:
-    """Seconds of a run, and its results."""
+    """Seconds from when the model is there to the last answer, and the results of the run.
+
+    Hashing the model and writing the report are not in them: they would hide what is asked for.
+    """
+    begun = ended = 0.0
+
+    def made() -> Answerer:
+        nonlocal begun
+        answerer = make()
+        begun = time.perf_counter()
+        return answerer
+
+    def answered(_: Progress) -> None:
+        nonlocal ended
+        ended = time.perf_counter()
+
     settings = BenchmarkEvaluation.checked({"benchmark": "tempcompass", "model": NANO, "frames": NUM_FRAMES})
     with tempfile.TemporaryDirectory() as out:
-        begun = time.perf_counter()
-        ran = run_benchmark(settings, Path(out), videos, prepared=prepared, answerer=make, **options)
-        seconds = time.perf_counter() - begun
+        ran = run_benchmark(
+            settings, Path(out), videos, prepared=prepared, answerer=made, on_progress=answered, **options
+        )
         if ran.results is None:
             raise RuntimeError("the run is not over")
-        return seconds, ran.results
+        return ended - begun, ran.results
 
 
 def report() -> str:
@@ -108,7 +123,8 @@ def report() -> str:
         both, _ = timed(lambda: nano, two, videos)
         asked = results["covers"]["answered"]
         answered = f"{asked:,} questions about {NUM_VIDEOS} videos of 640 x 360 ({NUM_FRAMES} frames each)"
-        second = f"**{(both - firsts) / firsts:.3f}** of the first (must be below {MOST_SECOND})"
+        share = (both - firsts) / firsts
+        second = f"**{share:.3f}** of the first (below {MOST_SECOND} is asked for: {_verdict(share < MOST_SECOND)})"
         parts = (
             "## A benchmark's run",
             f"The tiny model answered {answered} in {seconds:.1f} s.",
@@ -141,10 +157,15 @@ def _overlap(nano: BimbaAnswerer, prepared: Path, videos: Path) -> str:
         os.sched_setaffinity(0, set(cores))
         torch.set_num_threads(threads[0])
         numba.set_num_threads(threads[1])
+    share = wall / max(reading, thinking)
     return (
         f"Reading on one core takes {reading:.2f} s, thinking on another {thinking:.2f} s, both together {wall:.2f} s: "
-        f"**{wall / max(reading, thinking):.3f}** of the larger (must be at most {MOST_OVERLAPPED})."
+        f"**{share:.3f}** of the larger (at most {MOST_OVERLAPPED} is asked for: {_verdict(share <= MOST_OVERLAPPED)})."
     )
+
+
+def _verdict(holds: bool) -> str:
+    return "holds" if holds else "DOES NOT HOLD"
 
 
 class _Keeping(Half):

@@ -79,7 +79,7 @@ def settings(model: str | Path, **changes: Any) -> BenchmarkEvaluation:
 
 def ran(folder: Path, model: Path, out: Path, *, seconds: float = 0.0, **changes: Any) -> Ran:
     """Run with the parrot; a model is needed for its hash alone."""
-    options = {name: changes.pop(name) for name in ("limit", "on_progress", "videos") if name in changes}
+    options = {name: changes.pop(name) for name in ("limit", "on_progress", "videos", "subtitles") if name in changes}
     videos = options.pop("videos", folder / "videos")
     return run_benchmark(
         settings(model, **changes),

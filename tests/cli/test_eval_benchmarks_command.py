@@ -90,3 +90,37 @@ def test_prepare_refuses_before_anything_is_written(annotations: Path, place: Pa
         assert isinstance(done.exception, InputError)
         assert problem in str(done.exception)
     assert not place.exists()
+
+
+def test_a_file_in_the_place_of_a_folder_is_refused(annotations: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    lines = "".join(json.dumps({"id": str(number), "prediction": "B"}) + "\n" for number in range(8))
+    (tmp_path / "answers.jsonl").write_text(lines)
+    assert run("prepare", "vnbench", "--from", annotations, "--any-count").exit_code == 0
+    for words in (
+        ("prepare", "vnbench", "--from", annotations, "--any-count", "--out", tmp_path / "file"),
+        ("score", "vnbench", tmp_path / "answers.jsonl", "--out", tmp_path / "file"),
+    ):
+        done = run(*words)
+        assert isinstance(done.exception, InputError)
+        assert "cannot be made a folder" in str(done.exception)
+
+
+@pytest.mark.parametrize("options", [("--videos", "V", "--out", "O"), ("--quiet", "--videos=V", "--out", "O"), ("-q",)])
+def test_options_may_stand_in_front_of_the_name(options: tuple[str, ...], tmp_path: Path) -> None:
+    for name in ("vnbench", "benchmark", tmp_path / "recipe.yaml", "several", "needles"):
+        before, behind = run("run", *options, name), run("run", name, *options)
+        assert before.output == behind.output
+        assert repr(before.exception) == repr(behind.exception)
+        assert "No such option: --videos" not in before.output
+
+
+def test_options_without_a_name_are_refused_and_help_is_help() -> None:
+    assert "No benchmark is named" in run("run", "--videos", "V").output
+    assert "No benchmark is named" in run("run", "--videos").output
+    shown = run("run", "--help").output
+    assert "Ask a model the questions of a benchmark." in shown
+    assert run("run", "--videos", "V", "--help").output == shown
+    assert run("run", "--help", "vnbench").output == shown
+    assert "bimba eval run benchmark" in run("run", "--videos", "V", "vnbench", "--help").output
+    assert "No such option: --vidoes" in run("run", "--vidoes", "V", "vnbench").output

@@ -125,7 +125,7 @@ def test_runs_are_scored_again_compared_and_not_submitted(folder: Path, model: P
     assert given["settings"]["model"] == "ours"
     shown = run("compare", folder / "first", folder / "second").stdout
     assert "TempCompass MC: 4 questions that both answered" in shown
-    assert "accuracy over all questions" in shown
+    assert "accuracy over" in shown
     same = run("compare", folder / "first", folder / "first")
     assert "they may be equally good" in same.stdout
     assert json.loads(run("compare", folder / "first", folder / "second", "--json").stdout)["shared"] == 4

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from bimba.errors import InputError
 
-RUN_NAME, RESULTS_NAME = "run.json", "results.json"
+RUN_NAME, ANSWERS_NAME, RESULTS_NAME = "run.json", "answers.jsonl", "results.json"
 _LOCK_NAME = ".lock"
 _ABSENT = "nothing"
 _NO_DIFFERENCE = ("settings.model", "settings.base", "sessions")
@@ -108,6 +108,20 @@ def read_any_results(folder: Path) -> dict[str, Any]:
             fix="name the folder of a run (bimba eval run ... --out DIR), or finish it by the same command.",
         )
     return read_json(file)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are not there.
+
+    Raises:
+        InputError: it cannot be made; a file has its name, say.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be made a folder: {error}.", fix="name another folder (--out DIR)."
+        ) from error
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:

@@ -52,7 +52,7 @@ def test_what_a_file_names_exists(name: str) -> None:
     metric = METRICS[benchmark.metric]
     assert metric.over is None or metric.over in benchmark.breakdowns
     assert max(benchmark.num_options) <= len(LETTERS)
-    assert {each.metric for each in benchmark.reported} <= METRICS.keys()
+    assert {each.metric for each in benchmark.reported} <= METRICS.keys() | {"kaggle"}
     assert {"question", "options"} <= {
         name for name in ("question", "options", "letters") if f"{{{name}}}" in benchmark.prompt.official
     }
@@ -111,6 +111,61 @@ def test_missing_tries_and_other_numbers_of_options_are_told(tmp_path: Path) -> 
     file.write_text(json.dumps(tries[:-1]))
     with pytest.raises(InputError, match="1 questions with 2 options, not 4; not every question is asked four times"):
         prepare(find_benchmark("vnbench"), source, tmp_path / "out")
+
+
+def test_one_try_of_each_question_is_refused_with_the_file_to_get(tmp_path: Path) -> None:
+    source = published.vnbench(tmp_path / "from")
+    file = source / "VNBench-main-4try.json"
+    file.write_text(json.dumps([each for each in json.loads(file.read_text()) if each["try"] == 0]))
+    with pytest.raises(InputError, match="there is one try of each question, while the score needs four") as error:
+        prepare(find_benchmark("vnbench"), source, tmp_path / "out")
+    assert "the file with all four tries of each (*4try*.json) from https://github.com/joez17" in error.value.fix
+
+
+def test_real_file_of_single_tries_is_refused_for_that(tmp_path: Path) -> None:
+    file = SHARED / "VNBench/formatted_dataset.json"
+    if not file.is_file():
+        pytest.skip("the shared annotations are not beside the repository")
+    with pytest.raises(InputError, match=r"1,350 questions, not 5,400; .*there is one try of each question") as error:
+        prepare(find_benchmark("vnbench"), file, tmp_path / "out")
+    assert "*4try*.json" in error.value.fix
+    assert not (tmp_path / "out").exists()
+    whole = SHARED / "VNBench/formatted_dataset_4try.json"
+    assert prepare(find_benchmark("vnbench"), whole, tmp_path / "out").deviations == ()
+
+
+NAMED = {
+    "videomme": "test-00000-of-00001.parquet",
+    "nextqa-val": "val.csv",
+    "egoschema": "questions.json",
+    "longvideobench": "lvb_val.json",
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_one_file_of_the_annotations_names_its_folder(name: str, tmp_path: Path) -> None:
+    source = published.MAKERS[name](tmp_path / "from")
+    by_file = prepare(find_benchmark(name), source / NAMED[name], tmp_path / "a", any_count=True)
+    assert by_file == prepare(find_benchmark(name), source, tmp_path / "b", any_count=True)
+    assert NAMED[name] in by_file.files
+
+
+@pytest.mark.parametrize("other", ["README.md", "other.csv", "other.json"])
+def test_a_file_that_is_none_of_the_annotations_is_refused(other: str, tmp_path: Path) -> None:
+    source = published.write(published.nextqa(tmp_path / "from"), {other: "{}"})
+    with pytest.raises(InputError, match=f"{other} is none of the annotations of NExT-QA MC val") as error:
+        prepare(find_benchmark("nextqa-val"), source / other, tmp_path / "out", any_count=True)
+    assert "val.csv, map_vid_vidorID.json" in error.value.fix
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    source = published.vnbench(tmp_path / "from")
+    (tmp_path / "out").touch()
+    for out in (tmp_path / "out", tmp_path / "out" / "below"):
+        with pytest.raises(InputError, match="cannot be made a folder") as error:
+            prepare(find_benchmark("vnbench"), source, out, any_count=True)
+        assert "--out DIR" in error.value.fix
 
 
 def test_folder_without_annotations_says_what_belongs_there(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Annotations as they are published in, questions out."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,17 @@ def test_variants_with_subtitles_name_their_files(tmp_path: Path) -> None:
     found = questions("videomme-subtitles", published.videomme(tmp_path / "v"), tmp_path / "out2")
     assert {each.subtitles for each in found} == {"fFjv93ACGo8.srt"}
     assert {each.subtitles for each in questions("videomme", tmp_path / "v", tmp_path / "out3")} == {None}
+
+
+@pytest.mark.parametrize(("name", "file"), [("longvideobench", "lvb_val.json"), ("videomme", r"test-\*.parquet")])
+def test_short_form_names_no_subtitles_and_is_refused_where_they_are_told(name: str, file: str, tmp_path: Path) -> None:
+    source = published.write(tmp_path / "from", {"short.json": [SHORT]})
+    for given in (source, source / "short.json"):
+        with pytest.raises(InputError, match=r"short\.json is in the short form, which names no subtitles") as error:
+            prepare(find_benchmark(f"{name}-subtitles"), given, tmp_path / "out", any_count=True)
+        assert re.search(f"as published \\({file}\\) from https://huggingface.co", error.value.fix)
+    assert not (tmp_path / "out").exists()
+    assert len(questions(name, source, tmp_path / "without")) == 1
 
 
 SHORT = {"id": 0, "video": "ä ö.mp4", "question": "Was?", "candidates": ["A. x", "B. y", "C. z"], "answer": "B"}
@@ -152,6 +164,46 @@ def test_torn_files_are_refused(tmp_path: Path) -> None:
         stream.write("4010069381,369\n")
     with pytest.raises(InputError, match="line 3 has another number of columns"):
         prepare(find_benchmark("nextqa-val"), source, tmp_path / "out", any_count=True)
+
+
+LINE = b"4010069381,369,640,480,how do the two man play,2,7,CH,roll,tap,strum,hit,pat\n"
+NO_CSV = {
+    "another encoding": (LINE + "größe\n".encode("latin-1"), "line 4 is no text in UTF-8: byte 0xf6"),
+    "a field without end": (LINE.replace(b"roll", b"r" * 131_073), "line 3 is no CSV: field larger than field limit"),
+    "a number squared": (LINE.replace(b",2,7", ",²,7".encode()), "line 3: answer is '²', not a whole number"),
+    "two signs": (LINE.replace(b",2,7", b",--2,7"), "line 3: answer is '--2', not a whole number"),
+    "an Arabic digit": (LINE.replace(b",2,7", ",٢,7".encode()), "line 3: answer is '٢', not a whole number"),
+    "thousands of digits": (LINE.replace(b",2,7", b",%s,7" % (b"2" * 5000)), "line 3: answer is '22.*whole number"),
+    "lines below one of two": (
+        LINE.replace(b"roll", b'"ro\nll"') + LINE.replace(b"2,7", b"x,8"),
+        "line 5: answer is 'x'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NO_CSV)
+def test_what_is_no_csv_of_numbers_is_refused_with_file_and_line(case: str, tmp_path: Path) -> None:
+    added, problem = NO_CSV[case]
+    source = published.nextqa(tmp_path / "from")
+    with (source / "val.csv").open("ab") as stream:
+        stream.write(added)
+    with pytest.raises(InputError, match=f"val.csv, {problem}"):
+        prepare(find_benchmark("nextqa-val"), source, tmp_path / "out", any_count=True)
+
+
+NO_JSON = {
+    "another encoding": ('[\n{"id": "größe"}]'.encode("latin-1"), r"\.json, line 2 is no text in UTF-8: byte 0xf6"),
+    "thousands of digits": (b"[" + b"1" * 5000 + b"]", "lvb_val.json is no JSON: Exceeds the limit"),
+    "thousands of lists": (b"[" * 200_000, "lvb_val.json is no JSON: "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NO_JSON)
+def test_what_is_no_json_is_refused_with_its_file(case: str, tmp_path: Path) -> None:
+    content, problem = NO_JSON[case]
+    (tmp_path / "lvb_val.json").write_bytes(content)
+    with pytest.raises(InputError, match=problem):
+        prepare(find_benchmark("longvideobench"), tmp_path, tmp_path / "out", any_count=True)
 
 
 def test_written_questions_are_one_json_object_a_line(tmp_path: Path) -> None:

@@ -33,3 +33,10 @@ def test_a_video_is_found_without_its_folder_or_with_another_suffix(tmp_path: Pa
     assert find_video(tmp_path, "1101/a.mp4") == tmp_path / "a.mkv"
     assert find_video(tmp_path, "b.webm") == tmp_path / "b.webm"
     assert find_video(tmp_path, "c.mp4") is None
+
+
+def test_a_name_that_no_system_can_hold_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    assert find_video(tmp_path, "a" * 300) is None
+    assert find_video(tmp_path, f"{'a' * 300}/a.mp4") == tmp_path / "a.mp4"
+    assert check_videos(about(f"{'ä' * 200}.mp4"), tmp_path).missing == (f"{'ä' * 200}.mp4",)

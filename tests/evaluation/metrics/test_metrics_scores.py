@@ -2,12 +2,14 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
 from bimba.evaluation.extraction.released import is_right_as_released
-from bimba.evaluation.metrics import METRICS, Outcome, compare, incomplete_items, score, scores_by
+from bimba.evaluation.metrics import METRICS, Metric, Outcome, compare, incomplete_items, score, scores_by
 
 ACCURACY, ALL_TRIES, MEAN = METRICS["accuracy"], METRICS["all_tries"], METRICS["mean_of_tasks"]
 
@@ -58,6 +60,36 @@ def test_equal_runs_do_not_differ() -> None:
     found = compare(run, run, ACCURACY)
     assert (found.difference, found.low, found.high, found.p_value) == (0, 0, 0, 1)
     assert (found.both, found.neither, found.only_first, found.only_second) == (4, 3, 0, 0)
+
+
+def test_videos_that_all_differ_alike_tell_no_interval() -> None:
+    one_video = [Outcome(f"q{number}", "the only one", False) for number in range(9)]
+    better = [Outcome(each.id, each.video, True) for each in one_video]
+    found = compare(one_video, better, ACCURACY)
+    assert found.difference == 1
+    assert (found.low, found.high) == (-1, 1)
+    assert found.p_value > 0.4
+
+
+@pytest.mark.parametrize(("tries", "over"), [(1, None), (4, "type"), (1, "task")])
+def test_guessing_gives_what_many_guesses_give(tries: int, over: str | None) -> None:
+    metric = Metric("m", "", tries=tries, over=over)
+    generator = random.Random(5)
+    kinds = [("x", 2), ("x", 4), ("y", 3)]
+    guesses = [
+        (Outcome(f"{item}.{number}", f"v{item}", False, f"i{item}", {"type": kind, "task": kind}), 1 / count)
+        for item, (kind, count) in enumerate(kinds)
+        for number in range(4)
+    ]
+    scores = []
+    for _ in range(4000):
+        guessed = [replace(outcome, right=generator.random() < share) for outcome, share in guesses]
+        units = metric.units(guessed)
+        groups = sorted({unit.group for unit in units})
+        scores.append(fmean(fmean(unit.right for unit in units if unit.group == group) for group in groups))
+    chance = metric.chance(guesses)
+    assert chance == pytest.approx(fmean(scores), abs=0.01)
+    assert metric.chance([]) is None
 
 
 def test_comparison_counts_pairs_of_shared_questions_only() -> None:

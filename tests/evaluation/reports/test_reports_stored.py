@@ -40,6 +40,12 @@ RIGHT = {question.id: question.answer for question in QUESTIONS}
 SETTINGS = {"extract": "option", "model": "m"}
 
 
+TOLD = {
+    "benchmark_version": 1, "questions_sha256": "x", "prompt_version": "p", "settings": SETTINGS,
+    "answers_from": {"file": "f", "sha256": "s"}, "scored_with": {"bimba": "0", "code": None},
+}  # fmt: skip
+
+
 def say(**changes: str | None) -> list[Given]:
     """The right answers, but for some."""
     said = RIGHT | {name.replace("_", "."): words for name, words in changes.items()}
@@ -58,17 +64,57 @@ def test_vnbench_is_scored_as_its_authors_do_beside_what_the_paper_reports() -> 
     assert results["unparsed"] == {
         "count": 1, "examples": [{"id": "two.3", "prediction": "the cow or the hen"}]
     }  # fmt: skip
-    text = report_text(results | {"benchmark_version": 1, "bimba": "0", "questions_sha256": "x", "prompt_version": "p",
-                                  "settings": SETTINGS, "answers_from": {"file": "f", "sha256": "s"}})  # fmt: skip
+    text = report_text(results | TOLD)
     official, micro = text.index("all four tries right"), text.index("accuracy over all questions")
     assert official < micro < text.index("reported: BIMBA (over 5,400 tries, 128 frames) | 77.88 %")
     assert "1 answer names no option, which counts as wrong" in text
 
 
+def test_what_guessing_gives_is_told_of_each_score() -> None:
+    scores = results_of(VNBENCH, QUESTIONS, say(), SETTINGS)["scores"]
+    assert scores["accuracy"]["chance"] == 0.25
+    assert scores["all_tries"]["chance"] == round(0.25**4, 6)
+    text = report_text(results_of(VNBENCH, QUESTIONS, say(), SETTINGS) | TOLD)
+    assert "| guessing | 0.39 % |" in text
+    assert "| guessing | 25.00 % |" in text
+
+
+def test_a_mean_over_types_says_of_how_many_it_is() -> None:
+    whole = results_of(VNBENCH, QUESTIONS, say(), SETTINGS)["scores"]["all_tries"]
+    assert (whole["groups"], whole["all_groups"]) == (2, 2)
+    assert "over 2 of" not in whole["title"]
+    part = results_of(VNBENCH, QUESTIONS, say()[:8], SETTINGS)["scores"]["all_tries"]
+    assert part["title"].endswith(", over 1 of 2")
+
+
+def test_ties_are_counted() -> None:
+    answers = [Given("one.0", "A", tied=True), *say()[1:]]
+    results = results_of(VNBENCH, QUESTIONS, answers, SETTINGS)
+    assert results["tied"] == 1
+    assert "1 times several letters were the likeliest" in report_text(results | TOLD)
+
+
+def test_why_there_is_no_score_is_told() -> None:
+    failed = [Given(question.id, None, "it is damaged") for question in QUESTIONS]
+    assert "No question whose answer is public was answered" in report_text(
+        results_of(VNBENCH, QUESTIONS, failed, SETTINGS) | TOLD
+    )
+    secret = [question.model_copy(update={"answer": None}) for question in QUESTIONS]
+    assert "a server scores them" in report_text(results_of(VNBENCH, secret, say(), SETTINGS) | TOLD)
+
+
+def test_figures_of_another_score_are_not_set_beside_these() -> None:
+    questions = [question.model_copy(update={"item": None}) for question in QUESTIONS]
+    text = report_text(results_of(find_benchmark("egoschema"), questions, say(), SETTINGS) | TOLD)
+    table, _, rest = text.partition("Reported of another score")
+    assert "71.14" not in table
+    assert "BIMBA 71.14 % (kaggle: all 5,031 questions, scored by Kaggle)" in rest
+
+
 def test_failed_and_missing_answers_leave_their_items_out_and_are_told() -> None:
     results = results_of(VNBENCH, QUESTIONS, say(one_0=None, one_1=None, one_2=None, one_3=None)[:-1], SETTINGS)
     assert results["covers"] == {
-        "questions": 12, "answered": 7, "failed": 4, "missing": 1, "scored": 7, "incomplete_items": 1
+        "questions": 12, "answered": 7, "failed": 4, "missing": 1, "scored": 7, "public": 12, "incomplete_items": 1
     }  # fmt: skip
     assert results["failed_videos"] == {"one.mp4": "it is cut short"}
     assert results["scores"]["all_tries"]["count"] == 1

@@ -8,7 +8,7 @@ stored answers, `compare` sets two runs side by side, `submit` writes what a ser
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperGroup, TyperOption
 
 from bimba.cli.eval.benchmark import benchmark
 from bimba.cli.eval.compare import compare
@@ -25,7 +25,21 @@ app = typer.Typer(help="Measure how well a model answers.", no_args_is_help=True
 
 
 class _AnyBenchmark(TyperGroup):
-    """Takes `run videomme` for `run benchmark videomme`, and `run FILE.yaml` for `run several FILE.yaml`."""
+    """Takes `run videomme` for `run benchmark videomme`, and `run FILE.yaml` for `run several FILE.yaml`.
+
+    Options may stand in front of the name.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take options that stand in front of the name for those of the command that it names."""
+        place = self._place_of_name(args)
+        if "--help" in args[:place]:
+            args = ["--help"]
+        elif place < len(args):
+            args = [args[place], *args[:place], *args[place + 1 :]]
+        elif args and not ctx.resilient_parsing:
+            ctx.fail("No benchmark is named.")
+        return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that the words name."""
@@ -33,6 +47,20 @@ class _AnyBenchmark(TyperGroup):
         if not names_command:
             args = ["several" if args[0].endswith((".yaml", ".yml")) else "benchmark", *args]
         return super().resolve_command(ctx, args)
+
+    def _place_of_name(self, args: list[str]) -> int:
+        """Where the first word is that is neither an option nor its value."""
+        with_value = {
+            name
+            for command in self.commands.values()
+            for option in command.params
+            if isinstance(option, TyperOption) and not option.is_flag
+            for name in option.opts
+        }
+        place = 0
+        while place < len(args) and args[place].startswith("-"):
+            place += 2 if args[place] in with_value else 1
+        return min(place, len(args))
 
 
 run = typer.Typer(help="Ask a model the questions of a benchmark.", no_args_is_help=True, cls=_AnyBenchmark)

@@ -14,7 +14,7 @@ from bimba.cli.naming import model_or_default
 from bimba.cli.progress import hush_transformers, waiting
 
 if TYPE_CHECKING:
-    from bimba.evaluation.running import BenchmarkEvaluation
+    from bimba.evaluation.running import BenchmarkEvaluation, Checked
 
 _ASKED, _RUN = "How it is asked", "The run"
 
@@ -82,7 +82,7 @@ def benchmark(
     hushed = quiet or json_
     named = model_or_default(model, quiet=hushed)
     with waiting("starting", quiet=hushed):
-        from bimba.evaluation.running import BenchmarkEvaluation, run_benchmark
+        from bimba.evaluation.running import BenchmarkEvaluation, check_model, check_run, run_benchmark
 
         hush_transformers(quiet=True)
         settings = BenchmarkEvaluation.checked(
@@ -102,7 +102,12 @@ def benchmark(
             }
         )
     if dry_run:
-        _check(settings, videos, prepared, limit, json_=json_, quiet=quiet)
+        with waiting("looking for questions and folders", quiet=hushed):
+            checked = check_run(
+                settings, videos, prepared=prepared, subtitles=subtitles, batch_size=batch_size, limit=limit
+            )
+            check_model(settings)
+        _look_into_videos(settings, checked, videos, json_=json_, quiet=quiet)
         return
     try:
         with question_bar(quiet=hushed) as report:
@@ -140,23 +145,19 @@ def _tell(results: "dict[str, object] | None", out: Path, num_asked: int, num_th
     print(f"next: bimba eval show {shlex.quote(str(out))}")
 
 
-def _check(
-    settings: "BenchmarkEvaluation", videos: Path, prepared: Path | None, limit: int | None, *, json_: bool, quiet: bool
+def _look_into_videos(
+    settings: "BenchmarkEvaluation", run: "Checked", videos: Path, *, json_: bool, quiet: bool
 ) -> None:
-    """Look for the questions and into the videos."""
+    """Look into the videos, and tell how many questions can be asked."""
     from bimba.cli.progress import bars
-    from bimba.evaluation.benchmarks import check_videos, find_benchmark, prepared_questions
-    from bimba.evaluation.benchmarks.videos import checked_folder
+    from bimba.evaluation.benchmarks import check_videos
 
-    known = find_benchmark(settings.benchmark)
-    _, questions = prepared_questions(known, prepared)
-    folder = checked_folder(videos)
     with bars({"videos": "looking into videos"}, quiet=quiet or json_) as report:
-        checked = check_videos(questions[:limit], folder, on_video=lambda done, all_: report("videos", done, all_))
-    asked = [question for question in questions[:limit] if question.video in checked.found]
+        checked = check_videos(run.wanted, videos, on_video=lambda done, all_: report("videos", done, all_))
+    asked = [question for question in run.wanted if question.video in checked.found]
     told = {
         "settings": settings.model_dump(mode="json"),
-        "questions": len(questions[:limit]),
+        "questions": len(run.wanted),
         "can_be_asked": len(asked),
         "missing": list(checked.missing),
         "unreadable": checked.unreadable,
@@ -164,7 +165,9 @@ def _check(
     if json_:
         print_json(told)
     elif not quiet:
-        print(f"{known.title}: {len(asked):,} of {told['questions']:,} questions can be asked of {settings.model}")
+        print(
+            f"{run.benchmark.title}: {len(asked):,} of {told['questions']:,} questions can be asked of {settings.model}"
+        )
         print(f"  videos: {len(checked.found):,} can be read, {len(checked.missing):,} are missing, "
               f"{len(checked.unreadable):,} are unreadable (--json lists them)")  # fmt: skip
     if checked.missing or checked.unreadable:

@@ -8,6 +8,9 @@ import typer
 from bimba.cli import options
 from bimba.cli.ask import print_json
 
+_LEVEL = 0.05
+"""Of the p-value below which a difference is called one."""
+
 
 def compare(
     first: Annotated[Path, typer.Argument(help="Folder of `bimba eval run`.", metavar="RUN", show_default=False)],
@@ -17,6 +20,7 @@ def compare(
 ) -> None:
     """Compare two runs question by question: the paired difference, its interval and its significance."""
     from bimba.errors import InputError
+    from bimba.evaluation.reports import scored_with
     from bimba.evaluation.reports.compared import compared
     from bimba.evaluation.reports.stored import read_run
 
@@ -27,21 +31,36 @@ def compare(
             fix="compare two runs of the same benchmark.",
         )
     found = compared(one.benchmark, one.outcomes, two.outcomes)
-    names = [run.run["settings"]["model"] for run in (one, two)]
     if json_:
-        print_json({"first": str(first), "second": str(second), "models": names} | found)
+        runs = [{"folder": str(folder)} | _made_by(run.run) for folder, run in ((first, one), (second, two))]
+        print_json({"first": runs[0], "second": runs[1], "compared_with": scored_with()} | found)
         return
-    _print(one.benchmark.title, (first, second), names, found)
+    told = [f"{folder} ({_in_words(run.run['settings'])})" for folder, run in ((first, one), (second, two))]
+    _print(one.benchmark.title, told, found)
 
 
-def _print(title: str, folders: tuple[Path, Path], names: list[str], found: dict[str, Any]) -> None:
+def _made_by(run: dict[str, Any]) -> dict[str, Any]:
+    """What a run's answers depend on."""
+    names = ("settings", "benchmark_version", "prompt_version", "bimba", "model_sha256", "questions_sha256", "sessions")
+    return {name: run[name] for name in names if name in run}
+
+
+def _in_words(settings: dict[str, Any]) -> str:
+    """Model, frames and prompt of a run."""
+    told = [str(settings["model"])]
+    if "frames" in settings:
+        told += [f"{settings['frames']} frames", f"{settings['prompt']} prompt", settings["score"]]
+    return ", ".join(told)
+
+
+def _print(title: str, runs: list[str], found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     console = Console(highlight=False)
     print(f"{title}: {found['shared']:,} questions that both answered")
-    for which, folder, name in zip(("first ", "second"), folders, names, strict=True):
-        print(f"  {which} {folder} ({name})")
+    for which, told in zip(("first ", "second"), runs, strict=True):
+        print(f"  {which} {told}")
     table = Table("", "first", "second", "difference", "95%", "p", "only first", "only second", "of")
     for each in found["scores"].values():
         _add(table, each["title"], each)
@@ -51,7 +70,7 @@ def _print(title: str, folders: tuple[Path, Path], names: list[str], found: dict
             _add(table, f"{tag}: {group}".replace("_", " "), each)
     console.print(table)
     for each in list(found["scores"].values())[:1]:
-        is_clear = each["low"] > 0 or each["high"] < 0
+        is_clear = each["p_value"] < _LEVEL
         better = "second" if each["difference"] > 0 else "first"
         print(f"the {better} is better, beyond what chance gives" if is_clear else "they may be equally good")
 

@@ -33,7 +33,15 @@ def lmms(
     if prompt not in PROMPTS:
         raise InputError(f"--prompt is {prompt!r}.", fix=f"use {' or '.join(PROMPTS)}.")
     task = write_task(find_benchmark(benchmark), videos, out, prompt=prompt, prepared=prepared)
-    command = ["python", "-m", "lmms_eval", "--model", MODEL_NAME, "--model_args", f"pretrained={NANO},num_frames=64"]
+    command = [
+        "python",
+        "-m",
+        "lmms_eval",
+        "--model",
+        MODEL_NAME,
+        "--model_args",
+        f"pretrained={NANO},num_frames=64,time_sentence=False",
+    ]
     command += ["--tasks", task.stem, "--include_path", str(out), "--batch_size", "1", "--output_path", "lmms-results"]
     if json_:
         print_json({"task": task.stem, "file": str(task), "command": command})

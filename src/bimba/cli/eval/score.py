@@ -29,7 +29,8 @@ def score(
     from bimba.cli.eval.scores import print_scores
     from bimba.errors import InputError
     from bimba.evaluation.benchmarks import find_benchmark
-    from bimba.evaluation.reports import results_of, write_report
+    from bimba.evaluation.folder import make_folder
+    from bimba.evaluation.reports import whole_results, write_report
     from bimba.evaluation.reports.stored import read_answers_file, read_run
 
     known = find_benchmark(benchmark)
@@ -45,9 +46,9 @@ def score(
         given = answers.stem if name is None else name
         stored = read_answers_file(known, answers, name=given, extract=extract or "option", prepared=prepared)
     if out is None:
-        results = stored.run | results_of(known, stored.questions, stored.answers, stored.run["settings"])
+        results = whole_results(stored.run, known, stored.questions, stored.answers)
     else:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         results = write_report(out, stored.run, known, stored.questions, stored.answers)
     if json_:
         print_json(results)

@@ -8,7 +8,7 @@ from rich.table import Table
 
 def print_scores(results: dict[str, Any]) -> None:
     """Print what was asked, the scores beside the reported ones, every breakdown, and what they cover."""
-    from bimba.evaluation.reports.markdown import coverage, unparsed_told
+    from bimba.evaluation.reports.markdown import coverage, other_figures, ties_told, unparsed_told, without_scores
 
     console = Console(highlight=False)
     settings = results["settings"]
@@ -18,13 +18,17 @@ def print_scores(results: dict[str, Any]) -> None:
     print(words)
     console.print(_scores(results))
     if not results["scores"]:
-        print("no answer to these questions is public; a server scores them (bimba eval submit)")
+        print(without_scores(results))
+    if other_figures(results):
+        print(other_figures(results))
     for tag, groups in results["by"].items():
         if groups:
             _print_groups(console, tag, groups)
     print(coverage(results))
     if results["unparsed"]["count"]:
         print(unparsed_told(results))
+    if results["tied"]:
+        print(ties_told(results))
 
 
 def print_overview(results: dict[str, dict[str, Any] | None]) -> None:
@@ -38,7 +42,8 @@ def print_overview(results: dict[str, dict[str, Any] | None]) -> None:
             if found is not None:
                 table.add_row(name, found["title"], f"{found['value']:.2%}", *_rest(found))
         if not one["scores"]:
-            table.add_row(name, "no public answers (bimba eval submit)", "", "", "")
+            why = "nothing was answered" if one["covers"]["public"] else "no public answers (bimba eval submit)"
+            table.add_row(name, why, "", "", "")
     Console(highlight=False).print(table)
 
 
@@ -49,11 +54,11 @@ def _scores(results: dict[str, Any]) -> Table:
             table.add_row(name, "cannot be told from these annotations", "", "")
             continue
         table.add_row(found["title"], f"{found['value']:.2%}", *_rest(found))
+        if found["chance"] is not None:
+            table.add_row("  guessing", f"{found['chance']:.2%}", "", "")
         for each in results["reported"]:
             if each["metric"] == name:
                 table.add_row(f"  reported: {each['model']}, {each['setting']}", f"{each['value']:.2f}%", "", "")
-    if results["chance"] is not None:
-        table.add_row("guessing", f"{results['chance']:.2%}", "", "")
     return table
 
 

@@ -35,16 +35,13 @@ def several(
     """
     hushed = quiet or json_
     with waiting("starting", quiet=hushed):
-        from bimba.evaluation.benchmarks import find_benchmark, prepared_questions
-        from bimba.evaluation.benchmarks.videos import checked_folder
-        from bimba.evaluation.running import read_evaluations, run_benchmark
+        from bimba.evaluation.running import check_run, read_evaluations, run_benchmark
 
         hush_transformers(quiet=True)
         changes = {name: value for name, value in (("model", model), ("base", base)) if value is not None}
         evaluations = read_evaluations(recipe, **changes)
-        for name in evaluations:
-            prepared_questions(find_benchmark(name))
-            checked_folder(videos / name)
+        for name, settings in evaluations.items():
+            check_run(settings, videos / name, subtitles=_below(subtitles, name), batch_size=batch_size, limit=limit)
     found: dict[str, Any] = {}
     for name, settings in evaluations.items():
         try:
@@ -53,7 +50,7 @@ def several(
                     settings,
                     out / name,
                     videos / name,
-                    subtitles=None if subtitles is None else subtitles / name,
+                    subtitles=_below(subtitles, name),
                     device=device,
                     batch_size=batch_size,
                     limit=limit,
@@ -69,3 +66,8 @@ def several(
 
         print_overview(found)
         print(f"a report of each is in {out}")
+
+
+def _below(folder: Path | None, name: str) -> Path | None:
+    """A folder in a folder, if that is given."""
+    return None if folder is None else folder / name

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bimba.errors import InputError
 from bimba.evaluation.benchmarks.benchmark import Benchmark
 from bimba.evaluation.benchmarks.formats import READERS, simplified
+from bimba.evaluation.benchmarks.formats.rows import read_json
 from bimba.evaluation.benchmarks.question import (
     Question,
     check_questions,
@@ -26,10 +27,12 @@ from bimba.evaluation.benchmarks.question import (
     read_questions,
     write_questions,
 )
+from bimba.evaluation.folder import make_folder
 
 QUESTIONS_NAME, PREPARED_NAME = "questions.jsonl", "prepared.json"
 PLACE = "BIMBA_BENCHMARKS"
 """Environment variable that names the folder of prepared benchmarks."""
+_ONE_TRY = "there is one try of each question, while the score needs four"
 
 
 class Prepared(BaseModel):
@@ -73,7 +76,7 @@ def prepare(benchmark: Benchmark, source: Path, out: Path, *, any_count: bool = 
 
     Args:
         benchmark: which they are of.
-        source: folder of the files as published, or of a file in the short form (or that file itself).
+        source: folder of the files as published, or of a file in the short form; or one of these files.
         out: folder for the result.
         any_count: take annotations of another size than the published one; it is told in every result.
 
@@ -84,11 +87,13 @@ def prepare(benchmark: Benchmark, source: Path, out: Path, *, any_count: bool = 
     check_questions(questions, ", ".join(file.name for file in files))
     deviations = _deviations(benchmark, questions)
     if deviations and not any_count:
+        wanted = f"the file with all four tries of each ({', '.join(benchmark.files)})"
         raise InputError(
             f"{source} is not all of {benchmark.title}: {'; '.join(deviations)}.",
-            fix=f"get the whole ({benchmark.source}), or pass --any-count to go on with these.",
+            fix=f"get {wanted if _ONE_TRY in deviations else 'the whole'} from {benchmark.source}, or pass --any-count "
+            "to go on with these.",
         )
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write_questions(out / QUESTIONS_NAME, questions)
     counts = _counts(questions)
     prepared = Prepared(
@@ -141,30 +146,51 @@ def _read(benchmark: Benchmark, source: Path) -> tuple[str, list[Path], list[Que
     """Form, files and questions of a folder or a file."""
     if not source.exists():
         raise InputError(f"{source} is not there.", fix=f"name the folder of the annotations; {benchmark.source}")
-    if source.is_file() and source.suffix == ".json":
-        if _is_short(source):
-            return "simplified", [source], simplified.read(benchmark, [source])
-        source = source.parent
-    files = _published(benchmark, source)
+    if source.is_dir():
+        return _read_folder(benchmark, source)
+    if source.suffix == ".json" and _is_short(source):
+        return "simplified", [source], _simplified(benchmark, source)
+    form, files, questions = _read_folder(benchmark, source.parent)
+    if source not in files:
+        raise InputError(
+            f"{source} is none of the annotations of {benchmark.title}; {source.parent} holds "
+            f"{', '.join(file.name for file in files)}.",
+            fix=f"name the folder, or one of {', '.join(benchmark.files)}.",
+        )
+    return form, files, questions
+
+
+def _read_folder(benchmark: Benchmark, folder: Path) -> tuple[str, list[Path], list[Question]]:
+    files = _published(benchmark, folder)
     if files:
         return "as published", files, READERS[benchmark.format](benchmark, files)
-    short = [file for file in sorted(source.glob("*.json")) if _is_short(file)]
+    short = [file for file in sorted(folder.glob("*.json")) if _is_short(file)]
     if not short:
         raise InputError(
-            f"{source} holds no annotations of {benchmark.title}: neither {', '.join(benchmark.files)} nor a JSON file "
+            f"{folder} holds no annotations of {benchmark.title}: neither {', '.join(benchmark.files)} nor a JSON file "
             "in the short form (id, video, question, candidates, answer).",
             fix=f"get them: {benchmark.source}",
         )
-    read = [(file, simplified.read(benchmark, [file])) for file in short]
+    read = [(file, _simplified(benchmark, file)) for file in short]
     fitting = [(file, questions) for file, questions in read if not _deviations(benchmark, questions)]
     if len(read) > 1 and len(fitting) != 1:
         sizes = ", ".join(f"{file.name} ({len(questions):,} questions)" for file, questions in read)
         raise InputError(
-            f"{source} holds several files in the short form, and not one of {benchmark.title}'s size: {sizes}.",
+            f"{folder} holds several files in the short form, and not one of {benchmark.title}'s size: {sizes}.",
             fix="name the file: --from FILE.json",
         )
     file, questions = (fitting or read)[0]
     return "simplified", [file], questions
+
+
+def _simplified(benchmark: Benchmark, file: Path) -> list[Question]:
+    """Questions of a file in the short form."""
+    if benchmark.subtitles:
+        raise InputError(
+            f"{file} is in the short form, which names no subtitles, and {benchmark.title} is asked with them.",
+            fix=f"take the annotations as published ({', '.join(benchmark.files)}) from {benchmark.source}",
+        )
+    return simplified.read(benchmark, [file])
 
 
 def _published(benchmark: Benchmark, folder: Path) -> list[Path]:
@@ -189,8 +215,8 @@ def _published(benchmark: Benchmark, folder: Path) -> list[Path]:
 def _is_short(file: Path) -> bool:
     """Whether a JSON file is in the short form, by its first record."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError):
+        content = read_json(file)
+    except InputError:
         return False
     first = content[0] if isinstance(content, list) and content else None
     return isinstance(first, dict) and {"id", "video", "question", "candidates"} <= first.keys()
@@ -219,7 +245,9 @@ def _deviations(benchmark: Benchmark, questions: Sequence[Question]) -> list[str
         found.append(f"{numbers[others[0]]:,} questions with {others[0]} options, not {wanted_numbers}")
     if benchmark.metric == "all_tries":
         tries = Counter(Counter(question.item for question in questions).values())
-        if set(tries) != {4}:
+        if set(tries) == {1}:
+            found.append(_ONE_TRY)
+        elif set(tries) != {4}:
             found.append("not every question is asked four times")
     return found
 

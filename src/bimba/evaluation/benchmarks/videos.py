@@ -42,7 +42,7 @@ def find_video(folder: Path, name: str) -> Path | None:
     """The file of a video: under its name, or without the folders of its name, or with another known suffix."""
     for place in (folder / name, folder / Path(name).name):
         for path in (place, *(place.with_suffix(suffix) for suffix in _SUFFIXES)):
-            if path.is_file():
+            if _is_file(path):
                 return path
     return None
 
@@ -78,6 +78,14 @@ def check_videos(
         if on_video is not None:
             on_video(number, len(names))
     return VideoCheck(found, tuple(missing), unreadable)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file is there; none is under a name that the system cannot hold."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _problem(path: Path) -> str | None:

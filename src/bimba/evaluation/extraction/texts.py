@@ -5,18 +5,20 @@ import unicodedata
 from collections.abc import Sequence
 
 _SURROUNDINGS = " \n\t.,;:!?\"'`()[]{}<>\u2018\u2019\u201c\u201d\u3002"
-_ARTICLE = re.compile(r"^(?:a|an|the) (?=\S)")
+_ARTICLE = re.compile(r"^(?:a|an|the) (?=\d|\S\S)")
+"""What is left must be a word or a number: "a d" is not the letter."""
+
 _LEAD = re.compile(
     r"^(?:(?:so|therefore|thus|well|hence)[ ,]+)?(?:(?:the |my |final |best |correct |right )*(?:answer|option|choice)"
     r"(?: is| would be|:|=)*|it is|it's|it was|this is|that is|there (?:is|are|was|were)|they are)[ :]+"
 )
-_DENIED = re.compile(r"\b(?:not|neither|nor|none|never|no|rather than|instead of)\b|n't\b")
+_DENIED = re.compile(r"\b(?:not|neither|nor|none|never|no|wrong|incorrect|rather than|instead of)\b|n't\b")
 _FEWEST = 4
 """Characters of a text that may stand anywhere in an answer; shorter ones ("2", "no") are there too easily."""
 
 
 def option_of_text(said: str, options: Sequence[str], *, anywhere: bool) -> int | None:
-    """Find the one option whose text an answer says.
+    """Find the one option whose text an answer says; the very text counts for more than one after "it is" or "a".
 
     Args:
         said: the answer.
@@ -30,13 +32,17 @@ def option_of_text(said: str, options: Sequence[str], *, anywhere: bool) -> int 
     answer = _normal(said)
     forms = {answer, _ARTICLE.sub("", answer), _normal(_LEAD.sub("", answer))}
     forms |= {_ARTICLE.sub("", form) for form in forms}
-    same = [number for number, text in enumerate(texts) if text and (text in forms or _ARTICLE.sub("", text) in forms)]
+    same = [number for number, text in enumerate(texts) if text and text == answer] or [
+        number for number, text in enumerate(texts) if text and (text in forms or _ARTICLE.sub("", text) in forms)
+    ]
     if same or not anywhere:
         return _only(same, texts)
     inside = [number for number, text in enumerate(texts) if text and _holds(answer, text)]
     widest = [number for number in inside if all(_holds(texts[number], texts[other]) for other in inside)]
     found = _only(widest, texts)
-    if found is None or _opens_with(answer, texts[found]):
+    if found is None or _may_be_cut_short(answer, texts[found], texts):
+        return None
+    if _opens_with(answer, texts[found]):
         return found
     is_denied = _DENIED.search(answer.replace(texts[found], " ")) is not None
     return None if is_denied or len(texts[found]) < _FEWEST else found
@@ -53,6 +59,18 @@ def _normal(text: str) -> str:
     """A text without what makes no difference."""
     folded = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'").replace("\u2018", "'")
     return " ".join(folded.split()).strip(_SURROUNDINGS)
+
+
+def _may_be_cut_short(answer: str, text: str, texts: Sequence[str]) -> bool:
+    """Whether an answer that holds a text ends with the beginning of another one, which may have been meant."""
+    place = answer.find(text)
+    ends = {answer[place:], *(answer[word.start() :] for word in re.finditer(r"(?<!\w)\w", answer[: place + 1]))}
+    is_between_words = answer.endswith(text)
+    return any(
+        other != text and other.startswith(end) and not (is_between_words and other[len(end) : len(end) + 1].isalnum())
+        for other in texts
+        for end in ends
+    )
 
 
 def _opens_with(answer: str, text: str) -> bool:

@@ -6,24 +6,15 @@ The YAML that `tasks` writes names these functions. A record has only texts: `id
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from bimba.evaluation.benchmarks import Question, find_benchmark
 from bimba.evaluation.reports import results_of
+from bimba.evaluation.reports.given import Given
 from bimba.evaluation.reports.results import MICRO
 
 Record = Mapping[str, Any]
 Told = Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class _Said:
-    """An answer as `results_of` reads it."""
-
-    id: str
-    prediction: str
-    failed: str | None = None
 
 
 def doc_to_visual(record: Record) -> list[str]:
@@ -61,7 +52,7 @@ def metrics_of(benchmark: str) -> tuple[str, ...]:
 def _aggregate(metric: str, told: Sequence[Told]) -> float:
     """The score of all answers in per cent, as `bimba eval score` counts it; no number if no item is complete."""
     questions = [Question.model_validate_json(each["question"]) for each in told]
-    answers = [_Said(each["id"], each["prediction"]) for each in told]
+    answers = [Given(each["id"], each["prediction"]) for each in told]
     results = results_of(find_benchmark(told[0]["benchmark"]), questions, answers, {"extract": "option"})
     found = results["scores"][metric]
     return math.nan if found is None else round(100 * found["value"], 4)

@@ -15,6 +15,7 @@ from bimba.errors import InputError
 from bimba.evaluation.benchmarks import Benchmark, Question, find_video, prepared_questions, write_question
 from bimba.evaluation.benchmarks.prompts import prompt_version
 from bimba.evaluation.benchmarks.videos import checked_folder
+from bimba.evaluation.folder import make_folder
 from bimba.evaluation.lmms import functions
 from bimba.text.prompts import VIDEO_TOKEN
 
@@ -39,8 +40,13 @@ def write_task(
         the YAML file; its stem is the task's name.
 
     Raises:
-        InputError: the benchmark is not prepared, the videos are not there, or no answer is public.
+        InputError: the benchmark is not prepared or has subtitles, the videos are not there, or no answer is public.
     """
+    if benchmark.subtitles:
+        raise InputError(
+            f"{benchmark.title} needs the times of the frames, which a task does not know.",
+            fix=f"use bimba eval run {benchmark.name}.",
+        )
     source, questions = prepared_questions(benchmark, prepared)
     if not any(question.answer for question in questions):
         raise InputError(
@@ -49,7 +55,7 @@ def write_task(
         )
     name = f"bimba_{benchmark.name.replace('-', '_')}"
     records = list(_records(benchmark, questions, checked_folder(videos), prompt))
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     lines = out.resolve() / f"{name}.jsonl"
     _write(lines, (json.dumps(record, ensure_ascii=False) for record in records))
     version = f"benchmark {source.version}, prompt {prompt_version(benchmark, prompt)}"

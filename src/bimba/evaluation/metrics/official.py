@@ -4,8 +4,10 @@ All metrics of the benchmarks here are a mean over groups of the share of right 
 question, or an item whose every try must be right), and in the groups (none, tasks, types).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 ALL = "all"
 """The one group of a metric that averages over everything at once."""
@@ -70,7 +72,7 @@ class Metric:
         if self.tries == 1:
             return [Unit(outcome.video, self._group(outcome), outcome.right) for outcome in outcomes]
         units = []
-        for name, tries in _items(outcomes).items():
+        for name, tries in _items(outcomes, self.tries).items():
             places = {(outcome.video, self._group(outcome)) for outcome in tries}
             if len(places) != 1 or len(tries) > self.tries:
                 raise ValueError(f"item {name!r} has {len(tries)} tries, at most {self.tries}, in {sorted(places)}")
@@ -78,6 +80,26 @@ class Metric:
                 [(video, group)] = places
                 units.append(Unit(video, group, all(outcome.right for outcome in tries)))
         return units
+
+    def chance(self, guesses: Sequence[tuple[Outcome, float]]) -> float | None:
+        """What guessing would score: every try of an item by itself.
+
+        Args:
+            guesses: outcomes, of which only what they are about counts, and the share that guessing has right of each.
+
+        Returns:
+            0 to 1; None if nothing can be counted.
+
+        Raises:
+            ValueError: as `units`.
+        """
+        shares: dict[str, list[float]] = {}
+        by_id = {outcome.id: share for outcome, share in guesses}
+        for tries in _items([outcome for outcome, _ in guesses], self.tries).values():
+            if len(tries) == self.tries:
+                share = math.prod(by_id[outcome.id] for outcome in tries)
+                shares.setdefault(self._group(tries[0]), []).append(share)
+        return fmean(fmean(group) for group in shares.values()) if shares else None
 
     def _group(self, outcome: Outcome) -> str:
         if self.over is None:
@@ -89,13 +111,14 @@ class Metric:
 
 def incomplete_items(outcomes: Sequence[Outcome], tries: int) -> list[str]:
     """Items of which fewer tries were answered than there are, in order."""
-    return [name for name, found in _items(outcomes).items() if len(found) < tries]
+    return [name for name, found in _items(outcomes, tries).items() if len(found) < tries]
 
 
-def _items(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+def _items(outcomes: Sequence[Outcome], tries: int) -> dict[str, list[Outcome]]:
+    """Outcomes of each item; where there is one try, each is an item by itself."""
     items: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
-        items.setdefault(outcome.item or outcome.id, []).append(outcome)
+        items.setdefault(outcome.item or outcome.id if tries > 1 else outcome.id, []).append(outcome)
     return items
 
 

@@ -89,6 +89,8 @@ def compare(first: Sequence[Outcome], second: Sequence[Outcome], metric: Metric)
         ),
     )
     low, high = interval(draws)
+    if low == high != 0:
+        low, high = -1.0, 1.0  # videos that all differ alike show no spread, which is not to know that there is none
     pairs = [(a.right, b.right) for a, b in zip(*units, strict=True)]
     return Comparison(
         first=round(scores[0], _DIGITS),

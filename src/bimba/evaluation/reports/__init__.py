@@ -15,8 +15,33 @@ from bimba.evaluation.reports.drawn import PICTURE_NAME, draw_results
 from bimba.evaluation.reports.markdown import REPORT_NAME, report_text
 from bimba.evaluation.reports.outcomes import Said, outcomes_of
 from bimba.evaluation.reports.results import results_of
+from bimba.provenance import code_and_machine
 
-__all__ = ["PICTURE_NAME", "REPORT_NAME", "Said", "outcomes_of", "results_of", "write_report"]
+__all__ = [
+    "PICTURE_NAME",
+    "REPORT_NAME",
+    "Said",
+    "outcomes_of",
+    "results_of",
+    "scored_with",
+    "whole_results",
+    "write_report",
+]
+
+
+def scored_with() -> dict[str, Any]:
+    """The code that counts: an older run may be scored again by a newer version."""
+    code = code_and_machine()
+    return {name: code[name] for name in ("bimba", "code", "python", "versions")}
+
+
+def whole_results(
+    run: dict[str, Any], benchmark: Benchmark, questions: Sequence[Question], answers: Sequence[Said]
+) -> dict[str, Any]:
+    """Everything that results.json holds: of `write_report`, without a folder."""
+    scored = results_of(benchmark, questions, answers, run["settings"]) | {"scored_with": scored_with()}
+    results: dict[str, Any] = json.loads(json.dumps(run | scored))
+    return results
 
 
 def write_report(
@@ -34,10 +59,10 @@ def write_report(
     Returns:
         the contents of results.json.
     """
-    results = json.loads(json.dumps(run | results_of(benchmark, questions, answers, run["settings"])))
+    results = whole_results(run, benchmark, questions, answers)
     write_json(out / RESULTS_NAME, results)
     partial = out / f".{REPORT_NAME}.partial"
     partial.write_text(report_text(results), encoding="utf-8")
     partial.replace(out / REPORT_NAME)
     draw_results(results, out / PICTURE_NAME)
-    return dict(results)
+    return results

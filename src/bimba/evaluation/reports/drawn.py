@@ -30,4 +30,6 @@ def draw_results(results: dict[str, Any], path: Path) -> None:
         subtitle += f", {settings['frames']} frames, {answers}"
     title = f"{Path(settings['model']).name}: {results['title']}"
     each = "reported by papers" if any(dot.values for dot in dots) else ""
-    draw_dots(path, title, subtitle, dots, each=each, chance=results["chance"])
+    # Breakdowns are of the benchmark's own score, the first, and so is the line.
+    own = next((found for found in results["scores"].values() if found is not None), None)
+    draw_dots(path, title, subtitle, dots, each=each, chance=None if own is None else own["chance"])

@@ -16,11 +16,13 @@ class Given:
         id: of the question.
         prediction: in words; None if the video failed.
         failed: what was wrong with the video.
+        tied: several letters were the likeliest, of which the prediction is the first.
     """
 
     id: str
     prediction: str | None
     failed: str | None = None
+    tied: bool = False
 
 
 def read_given(file: Path, ids: Collection[str]) -> list[Given]:
@@ -64,4 +66,4 @@ def _given(record: object, place: str, fix: str) -> Given:
         raise InputError(f"{place}: id and prediction are texts, not {name!r} and {prediction!r}.", fix=fix)
     if prediction is None and not isinstance(failed, str):
         failed = "no answer was given"
-    return Given(name, prediction, failed if prediction is None else None)
+    return Given(name, prediction, failed if prediction is None else None, record.get("tied") is True)

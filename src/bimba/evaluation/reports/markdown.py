@@ -44,6 +44,28 @@ def unparsed_told(results: dict[str, Any]) -> str:
     return f"{count:,} {'answer names' if count == 1 else 'answers name'} no option, which counts as wrong"
 
 
+def ties_told(results: dict[str, Any]) -> str:
+    """How many answers are the first of several letters, in words."""
+    return f"{results['tied']:,} times several letters were the likeliest; the first of them counts"
+
+
+def without_scores(results: dict[str, Any]) -> str:
+    """Why there is no score, in a sentence."""
+    if not results["covers"]["public"]:
+        return "No answer to these questions is public; a server scores them (`bimba eval submit`)"
+    return "No question whose answer is public was answered, so that there is no score"
+
+
+def other_figures(results: dict[str, Any]) -> str:
+    """What papers report of scores that are none of these, in a sentence; empty if nothing."""
+    told = [
+        f"{each['model']} {each['value']:.2f} % ({each['metric']}: {each['setting']})"
+        for each in results["reported"]
+        if each["metric"] not in results["scores"]
+    ]
+    return f"Reported of another score, which cannot be set beside these: {'; '.join(told)}" if told else ""
+
+
 def asked(results: dict[str, Any]) -> str:
     """How the questions were asked, in a sentence."""
     settings = results["settings"]
@@ -57,29 +79,34 @@ def asked(results: dict[str, Any]) -> str:
     if settings["score"] == "generate":
         answered += f", {_WORDS[settings['extract']]}"
     times = "with" if settings["time_sentence"] else "without"
+    subtitles = results.get("questions_with_subtitles")
+    told = (
+        "" if subtitles is None else f"; {subtitles:,} of {results['covers']['questions']:,} questions have subtitles"
+    )
     return (
         f"At most {settings['frames']} frames ({settings['sampling']}); prompt {results['prompt_version']}, {times} "
-        f"the time sentence; {answered}. Benchmark version {results['benchmark_version']}."
+        f"the time sentence{told}; {answered}. Benchmark version {results['benchmark_version']}."
     )
 
 
 def _scores(results: dict[str, Any]) -> str:
     if not results["scores"]:
-        return "No answer to these questions is public; a server scores them (`bimba eval submit`)."
+        return f"{without_scores(results)}."
     rows = ["| score | value | 95 % | of |", "| --- | --- | --- | --- |"]
     for name, found in results["scores"].items():
         if found is None:
             rows.append(f"| {name} | cannot be told from these annotations | | |")
             continue
         rows.append(f"| {found['title']} | **{_percent(found['value'])}** | {_interval(found)} | {found['count']:,} |")
+        if found["chance"] is not None:
+            rows.append(f"| guessing | {_percent(found['chance'])} | | |")
         rows += [
             f"| reported: {each['model']} ({each['setting']}) | {each['value']:.2f} % | | |"
             for each in results["reported"]
             if each["metric"] == name
         ]
-    if results["chance"] is not None:
-        rows.append(f"| guessing | {_percent(results['chance'])} | | |")
-    return "\n".join(rows)
+    others = other_figures(results)
+    return "\n".join(rows) + (f"\n\n{others}." if others else "")
 
 
 def _breakdown(tag: str, groups: dict[str, dict[str, float]]) -> str:
@@ -96,6 +123,8 @@ def _coverage(results: dict[str, Any]) -> str:
     unparsed = results["unparsed"]
     lines.append(f"{unparsed_told(results)}.")
     lines += [f"* `{each['id']}`: {each['prediction']!r}" for each in unparsed["examples"]]
+    if results["tied"]:
+        lines.append(f"\n{ties_told(results)}.")
     if results["failed_videos"]:
         lines.append("\nVideos that cannot be read:\n")
         lines += [f"* {video}: {problem}" for video, problem in results["failed_videos"].items()]
@@ -106,7 +135,11 @@ def _coverage(results: dict[str, Any]) -> str:
 
 
 def _provenance(results: dict[str, Any]) -> str:
-    lines = [f"* scored with bimba {results['bimba']}; questions sha256 `{results['questions_sha256']}`"]
+    scored = results["scored_with"]
+    commit = (scored["code"] or {}).get("commit", "not a clone")
+    lines = [
+        f"* scored with bimba {scored['bimba']}, commit {commit}; questions sha256 `{results['questions_sha256']}`"
+    ]
     if "model_sha256" in results:
         lines.append(f"* model sha256 `{results['model_sha256']}`")
     for session in results.get("sessions", []):

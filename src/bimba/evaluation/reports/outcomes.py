@@ -24,6 +24,10 @@ class Said(Protocol):
     def failed(self) -> str | None:
         """What is wrong with the video; None if nothing is."""
 
+    @property
+    def tied(self) -> bool:
+        """Several letters are the likeliest."""
+
 
 @dataclass(frozen=True)
 class Read:

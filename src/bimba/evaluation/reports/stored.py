@@ -8,12 +8,10 @@ from typing import Any
 import bimba
 from bimba.errors import InputError
 from bimba.evaluation.benchmarks import Benchmark, Question, find_benchmark, prepared_questions
-from bimba.evaluation.folder import RUN_NAME, read_json
+from bimba.evaluation.folder import ANSWERS_NAME, RUN_NAME, read_json
 from bimba.evaluation.metrics import Outcome
 from bimba.evaluation.reports.given import Given, read_given
 from bimba.evaluation.reports.outcomes import outcomes_of
-
-ANSWERS_NAME = "answers.jsonl"
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,17 @@ import secrets
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bimba.errors import InputError
+from bimba.evaluation.folder import ANSWERS_NAME
 
-ANSWERS_NAME, PIECES_NAME = "answers.jsonl", "pieces"
+PIECES_NAME = "pieces"
+_TRIES = 10
 
 
 class Answer(BaseModel):
@@ -27,6 +31,7 @@ class Answer(BaseModel):
         id: of the question.
         prediction: in words; the likeliest letter where likelihoods were compared; None if the video failed.
         scores: log-probability of each letter; empty where the model answered in words.
+        tied: several letters are the likeliest; the first of them is the prediction.
         num_frames: that the model saw.
         failed: what is wrong with the video; None if nothing is.
         stamp: of the video's file, if it failed: another file is tried again.
@@ -37,9 +42,25 @@ class Answer(BaseModel):
     id: str
     prediction: str | None
     scores: tuple[float, ...] = ()
+    tied: bool = False
     num_frames: int = 0
     failed: str | None = None
     stamp: str = ""
+
+
+@dataclass(frozen=True)
+class _ReadUntil:
+    """How far a file was read.
+
+    Attributes:
+        inode: that tells it from another file of this name.
+        place: behind the last whole line.
+        size: that it had.
+    """
+
+    inode: int
+    place: int
+    size: int
 
 
 class Pieces:
@@ -52,7 +73,7 @@ class Pieces:
     def __init__(self, out: Path) -> None:
         self._out, self._folder = out, out / PIECES_NAME
         self._file: Path | None = None
-        self._read: dict[Path, int] = {}
+        self._read: dict[Path, _ReadUntil] = {}
         self._turn = threading.Lock()  # the reading thread asks what is open while answers are written
         self.answers: dict[str, Answer] = {}
         """By question; a failure gives way to an answer."""
@@ -62,40 +83,59 @@ class Pieces:
         """Read what was written since."""
         with self._turn:
             for path in (self._out / ANSWERS_NAME, *sorted(self._folder.glob("*.jsonl"))):
-                if path.is_file():
-                    self._read_more(path)
+                self._read_more(path)
 
     def append(self, answers: Iterable[Answer]) -> None:
         """Write answers, each flushed before the next."""
         if self._file is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
             self._file = self._folder / f"{os.getpid()}-{secrets.token_hex(8)}.jsonl"
-        with self._turn, self._file.open("a", encoding="utf-8") as stream:
+        with self._turn, _opened(self._file) as stream:
             for answer in answers:
                 stream.write(_line(answer))
                 stream.flush()
                 self._keep(answer)
 
-    def merge(self, ids: Sequence[str]) -> None:
-        """Make one file of all pieces, in this order, and remove them."""
+    def merge(self, ids: Sequence[str]) -> bool:
+        """Make one file of all pieces, in this order, and remove them; call it while nobody else does.
+
+        A piece that grew since it was read stays: somebody is still writing it.
+
+        Returns:
+            whether there was anything to merge.
+        """
+        self.refresh()
+        read = {path: ended for path, ended in self._read.items() if path.parent == self._folder}
+        if not read and (self._out / ANSWERS_NAME).is_file():
+            return False
         partial = self._out / f".{ANSWERS_NAME}.partial"
         with partial.open("w", encoding="utf-8") as stream:
             stream.writelines(_line(self.answers[name]) for name in ids if name in self.answers)
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(self._out / ANSWERS_NAME)
-        for path in self._folder.glob("*.jsonl"):
-            path.unlink(missing_ok=True)
+        for path, until in read.items():
+            with suppress(FileNotFoundError):
+                if path.stat().st_size == until.size:
+                    path.unlink()
         with suppress(OSError):  # something of the user's lies there, too
             self._folder.rmdir()
         self._file = None
+        return True
 
     def _read_more(self, path: Path) -> None:
-        with path.open("rb") as stream:
-            stream.seek(self._read.get(path, 0))
-            new = stream.read()
+        """Read what was added to a file; all of it, if it is another file than before."""
+        try:
+            with path.open("rb") as stream:
+                status = os.fstat(stream.fileno())
+                before = self._read.get(path)
+                place = before.place if before is not None and before.inode == status.st_ino else 0
+                stream.seek(place)
+                new = stream.read()
+        except FileNotFoundError:  # another process has merged it
+            self._read.pop(path, None)
+            return
         whole = new[: new.rfind(b"\n") + 1]
-        self._read[path] = self._read.get(path, 0) + len(whole)
+        self._read[path] = _ReadUntil(status.st_ino, place + len(whole), place + len(new))
         for line in whole.splitlines():
             try:
                 self._keep(Answer.model_validate_json(line))
@@ -109,6 +149,15 @@ class Pieces:
         there = self.answers.get(answer.id)
         if there is None or there.failed is not None:
             self.answers[answer.id] = answer
+
+
+def _opened(file: Path) -> TextIO:
+    """A piece, to be written on; whoever merges removes the folder, perhaps just now."""
+    for _ in range(_TRIES):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            return file.open("a", encoding="utf-8")
+    return file.open("a", encoding="utf-8")
 
 
 def _line(answer: Answer) -> str:

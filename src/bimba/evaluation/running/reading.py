@@ -70,7 +70,7 @@ class Reader(Generic[P]):
     """Reads videos ahead; a context manager, whose end stops the thread and releases what it holds.
 
     Args:
-        claims: units, taken as their turn comes.
+        claims: units, taken as their turn comes; None while there is nothing to do but wait.
         find: the file of a unit's video.
         choose: the frames of a video.
         make: what the answerer makes of a clip's frames, without its model.
@@ -79,7 +79,7 @@ class Reader(Generic[P]):
 
     def __init__(
         self,
-        claims: Iterator[Claim],
+        claims: Iterator[Claim | None],
         *,
         find: Callable[[str], Path],
         choose: Callable[[ClipFile], Clip],
@@ -137,6 +137,10 @@ class Reader(Generic[P]):
             if self._on_start is not None:
                 self._on_start()
             for claim in self._claims:
+                if self._stopped.is_set():
+                    return
+                if claim is None:  # others hold what is left
+                    continue
                 self._held.append(claim)
                 if not self._read(claim):
                     return

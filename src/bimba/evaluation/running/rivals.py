@@ -1,11 +1,12 @@
 """Any video model of transformers in, an answerer out: the same frames, prompts and scores as for a model of ours.
 
 It is asked through its own processor and chat template, a question at a time: such models cannot read a video once for
-several questions.
+several questions. Its processor gets our frames with their true times, and may not choose among them again.
 """
 
 import importlib.util
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from transformers import (
     PreTrainedModel,
     ProcessorMixin,
 )
+from transformers.video_utils import VideoMetadata
 
 from bimba.checkpoints.loading import best_device
 from bimba.checkpoints.tensors import read_json
@@ -29,13 +31,29 @@ from bimba.evaluation.answering import Query
 from bimba.inference.clip import Clip
 from bimba.text.prompts import VIDEO_TOKEN
 
-Frames = list[NDArray[np.uint8]]
 Inputs = dict[str, torch.Tensor]
 
 _COUNTED = ("qwen2_vl", "qwen2_5_vl")
 """Model types whose image tokens are counted here where torchvision, which their processors need, is not installed."""
 _IMAGE_KIND = 1
 """Of a token, as Qwen-VL models want to be told; text is 0."""
+_PER_SECOND = 1000
+"""Processors count time in frames of the file; ours are told as its milliseconds, whatever its frame rate."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A frame, and when it stands in its video.
+
+    Attributes:
+        pixels: uint8 [H, W, 3].
+        seconds: from the file's start; None where the times are unknown.
+        duration_seconds: of the file, 0 where it is unknown.
+    """
+
+    pixels: NDArray[np.uint8]
+    seconds: float | None
+    duration_seconds: float
 
 
 class TransformersAnswerer:
@@ -50,7 +68,7 @@ class TransformersAnswerer:
 
     Raises:
         CheckpointError: transformers cannot open the folder as such a model.
-        InputError: its processor needs a library that is not there.
+        InputError: its processor needs a library that is not there, or takes no videos.
     """
 
     def __init__(self, folder: Path, *, device: str, dtype: str, max_new_tokens: int, frames_as: str) -> None:
@@ -71,13 +89,19 @@ class TransformersAnswerer:
     def check(self, num_frames: int) -> None:
         """Nothing is known beforehand of how many tokens such a model makes of a frame."""
 
-    def chunks(self, clip: Clip) -> Iterator[NDArray[np.uint8]]:
-        """Frames uint8 [H, W, 3]."""
-        return clip.frames()
+    def chunks(self, clip: Clip) -> Iterator[Shown]:
+        """Frames with their times."""
+        times: Sequence[float | None] = clip.frame_seconds or (None,) * clip.num_frames
+        for pixels, seconds in zip(clip.frames(), times, strict=True):
+            yield Shown(pixels, seconds, clip.duration_seconds)
 
     @torch.no_grad()
-    def say(self, chunks: Iterable[NDArray[np.uint8]], queries: Sequence[Query]) -> list[str]:
-        """Answer in words, greedily."""
+    def say(self, chunks: Iterable[Shown], queries: Sequence[Query]) -> list[str]:
+        """Answer in words, greedily.
+
+        Raises:
+            InputError: the processor drops frames.
+        """
         frames = list(chunks)
         said = []
         for query in queries:
@@ -88,13 +112,11 @@ class TransformersAnswerer:
         return said
 
     @torch.no_grad()
-    def choose(
-        self, chunks: Iterable[NDArray[np.uint8]], queries: Sequence[Query], letters: Sequence[str]
-    ) -> list[list[float]]:
+    def choose(self, chunks: Iterable[Shown], queries: Sequence[Query], letters: Sequence[str]) -> list[list[float]]:
         """Log-probability of each letter as the answer's beginning.
 
         Raises:
-            InputError: a letter is no token.
+            InputError: a letter is no token, or the processor drops frames.
         """
         frames = list(chunks)
         encoded = [self._prepare.tokenizer(letter, add_special_tokens=False)["input_ids"] for letter in letters]
@@ -117,7 +139,7 @@ class TransformersAnswerer:
             "dtype": str(self._model.dtype).removeprefix("torch."),
         }
 
-    def _inputs(self, frames: Frames, query: Query) -> Inputs:
+    def _inputs(self, frames: list[Shown], query: Query) -> Inputs:
         words = (query.question if query.turn is None else query.turn).replace(VIDEO_TOKEN, "", 1).lstrip("\n")
         return {name: values.to(self._model.device) for name, values in self._prepare(frames, words).items()}
 
@@ -129,15 +151,43 @@ class _WithProcessor:
         self._processor: Any = AutoProcessor.from_pretrained(folder)
         if not isinstance(self._processor, ProcessorMixin):  # a tokenizer alone, of a model that sees nothing
             raise TypeError("it has no processor of pictures")
-        self._frames_as = frames_as
+        self._is_video = frames_as == "video"
+        if self._is_video and not hasattr(self._processor, "video_processor"):  # it would pass over the frames
+            raise InputError(
+                f"the processor of {folder} takes no videos.", fix="show the frames as images (--frames-as images)."
+            )
         self.tokenizer: Any = self._processor.tokenizer
 
-    def __call__(self, frames: Frames, words: str) -> Inputs:
-        is_video = self._frames_as == "video"
-        kinds = [{"type": "video"}] if is_video else [{"type": "image"}] * len(frames)
-        prompt = _prompt(self._processor, kinds, words)
-        given: dict[str, Any] = {"videos": [np.stack(frames)]} if is_video else {"images": frames}
-        return dict(self._processor(text=[prompt], return_tensors="pt", **given))
+    def __call__(self, frames: list[Shown], words: str) -> Inputs:
+        pixels = [frame.pixels for frame in frames]
+        if not self._is_video:
+            prompt = _prompt(self._processor, [{"type": "image"}] * len(frames), words)
+            return dict(self._processor(text=[prompt], images=pixels, return_tensors="pt"))
+        prompt = _prompt(self._processor, [{"type": "video"}], words)
+        given = {"videos": [np.stack(pixels)], "videos_kwargs": _as_they_are(frames)}
+        try:
+            inputs: Inputs = dict(self._processor(text=[prompt], return_tensors="pt", **given))
+        except ValueError as error:  # some take no single frame, say
+            raise InputError(
+                f"the model's processor does not take a video of so many frames ({len(frames)}): {error}.",
+                fix="show the frames as images (--frames-as images).",
+            ) from error
+        seen = self._num_seen(inputs)
+        if seen is not None and seen < len(frames):
+            raise InputError(
+                f"the model's processor shows it {seen} of {len(frames)} frames.",
+                fix="ask for fewer frames (--frames N), or show them as images (--frames-as images).",
+            )
+        return inputs
+
+    def _num_seen(self, inputs: Inputs) -> int | None:
+        """How many frames of a video came through at most; None where the processor does not tell."""
+        if "video_grid_thw" in inputs:  # some count groups of frames in time, some frames
+            return int(inputs["video_grid_thw"][:, 0].sum()) * int(self._processor.video_processor.temporal_patch_size)
+        for name in ("pixel_values_videos", "pixel_values"):
+            if name in inputs:  # [1, T, 3, H, W] of most; the others have shapes of their own
+                return inputs[name].shape[1] if inputs[name].ndim == 5 else None
+        return 0
 
 
 class _QwenImages:
@@ -149,8 +199,8 @@ class _QwenImages:
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self._images: Any = AutoImageProcessor.from_pretrained(folder, backend="pil")
 
-    def __call__(self, frames: Frames, words: str) -> Inputs:
-        pixels = self._images(images=frames, return_tensors="pt")
+    def __call__(self, frames: list[Shown], words: str) -> Inputs:
+        pixels = self._images(images=[frame.pixels for frame in frames], return_tensors="pt")
         counts = iter((pixels["image_grid_thw"].prod(-1) // self._images.merge_size**2).tolist())
         prompt = _prompt(self.tokenizer, [{"type": "image"}] * len(frames), words)
         ids: list[int] = []
@@ -185,6 +235,31 @@ def _processor(folder: Path, frames_as: str) -> "_WithProcessor | _QwenImages":
         raise CheckpointError(
             f"the processor of {folder} cannot be opened: {error}", fix="name a video model of transformers."
         ) from error
+
+
+def _as_they_are(frames: Sequence[Shown]) -> dict[str, Any]:
+    """Keeps a processor of videos from choosing among the frames, and tells it when they stand.
+
+    Where the times are unknown, a model is told what its processor thinks of a video without a frame rate.
+    """
+    height, width = frames[0].pixels.shape[:2]
+    seconds = [frame.seconds for frame in frames if frame.seconds is not None]
+    if len(seconds) < len(frames):
+        places = list(range(len(frames)))
+        untimed = VideoMetadata(total_num_frames=len(frames), width=width, height=height, frames_indices=places)
+        return {"do_sample_frames": False, "video_metadata": untimed}
+    indices = [round(each * _PER_SECOND) for each in seconds]
+    total = max(round(frames[0].duration_seconds * _PER_SECOND), indices[-1] + 1)
+    timed = VideoMetadata(
+        total_num_frames=total,
+        fps=_PER_SECOND,
+        width=width,
+        height=height,
+        duration=total / _PER_SECOND,
+        frames_indices=indices,
+    )
+    # Qwen-Omni models read how far frames are apart from `fps`, all others from the metadata.
+    return {"do_sample_frames": False, "video_metadata": timed, "fps": timed.sampled_fps}
 
 
 def _prompt(template: Any, kinds: list[dict[str, str]], words: str) -> str:

@@ -1,7 +1,7 @@
 """Settings, videos and a folder in; every question asked once, whoever asks, and a report in the folder out."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,22 +13,15 @@ import bimba
 from bimba.checkpoints.source import foreign_folder
 from bimba.errors import InputError, VideoError
 from bimba.evaluation.answering import Query
-from bimba.evaluation.benchmarks import (
-    Benchmark,
-    Prepared,
-    Question,
-    find_benchmark,
-    find_video,
-    prepared_questions,
-    write_question,
-)
+from bimba.evaluation.benchmarks import Question, find_video, write_question
 from bimba.evaluation.benchmarks.prompts import prompt_version
 from bimba.evaluation.benchmarks.subtitles import at_frames, read_subtitles
 from bimba.evaluation.extraction import LETTERS
-from bimba.evaluation.folder import RUN_NAME, claim, read_json, write_json
+from bimba.evaluation.folder import RESULTS_NAME, RUN_NAME, claim, read_json, write_json
 from bimba.evaluation.provenance import model_sha256
 from bimba.evaluation.reports import write_report
 from bimba.evaluation.running.answerers import Answerer, BimbaAnswerer
+from bimba.evaluation.running.checking import Checked, check_run
 from bimba.evaluation.running.claims import claims
 from bimba.evaluation.running.pieces import Answer, Pieces
 from bimba.evaluation.running.reading import Reader, Reading
@@ -111,31 +104,32 @@ def run_benchmark(
             for and no folder of them is given, or a prompt is too long for the model.
         CheckpointError: the model cannot be loaded.
     """
-    for name, number in (("batch_size", batch_size), ("limit", limit)):
-        if number is not None and number < 1:
-            raise InputError(f"{name} is {number}.", fix="take at least one.")
-    benchmark = find_benchmark(settings.benchmark)
-    source, questions = prepared_questions(benchmark, prepared)
-    wanted = questions if limit is None else questions[:limit]
-    _check_folders(benchmark, wanted, videos, subtitles)
-    described = describe(settings, benchmark, source)
-    with _setup(out) as pieces:
+    checked = check_run(settings, videos, prepared=prepared, subtitles=subtitles, batch_size=batch_size, limit=limit)
+    described = describe(settings, checked)
+    with _Setup(out) as pieces:
         claim(out, described, has_answers=lambda: bool(pieces.answers))
-    run = _Run(settings, benchmark, wanted, out, videos, subtitles, pieces)
+    run = _Run(settings, checked, out, videos, subtitles, pieces)
     make = answerer or (lambda: _load(settings, device, batch_size))
     num_there = len(run.answered())
     num_asked = run.go_on(make, on_progress or (lambda _: None), on_reader_start)
     pieces.refresh()
-    results = None
-    if not run.is_open():
-        with FileLock(out / _LOCK_NAME, timeout=_LOCK_SECONDS):
-            pieces.merge([question.id for question in questions])
-            results = write_report(out, read_json(out / RUN_NAME), benchmark, questions, list(pieces.answers.values()))
+    results = None if run.is_open() else _finish(out, checked, pieces)
     return Ran(out, results, num_asked, num_there)
 
 
-def describe(settings: BenchmarkEvaluation, benchmark: Benchmark, source: Prepared) -> dict[str, Any]:
+def _finish(out: Path, checked: Checked, pieces: Pieces) -> dict[str, Any]:
+    """Merge what all processes wrote, and write the report; the first that gets here does, the others find it."""
+    with FileLock(out / _LOCK_NAME, timeout=_LOCK_SECONDS):
+        if pieces.merge([question.id for question in checked.questions]) or not (out / RESULTS_NAME).is_file():
+            run, answers = read_json(out / RUN_NAME), list(pieces.answers.values())
+            return write_report(out, run, checked.benchmark, checked.questions, answers)
+        return read_json(out / RESULTS_NAME)
+
+
+def describe(settings: BenchmarkEvaluation, checked: Checked) -> dict[str, Any]:
     """What decides the answers, as run.json holds it."""
+    benchmark, source = checked.benchmark, checked.source
+    told = {} if checked.with_subtitles is None else {"questions_with_subtitles": checked.with_subtitles}
     return {
         "benchmark": benchmark.name,
         "benchmark_version": benchmark.version,
@@ -146,6 +140,7 @@ def describe(settings: BenchmarkEvaluation, benchmark: Benchmark, source: Prepar
         "questions_sha256": source.questions_sha256,
         "annotations": {"form": source.form, "deviations": list(source.deviations)},
         "sessions": [],
+        **told,
     }
 
 
@@ -166,26 +161,6 @@ class _Setup:
 
     def __exit__(self, *reason: object) -> None:
         self._lock.release()
-
-
-def _setup(out: Path) -> _Setup:
-    return _Setup(out)
-
-
-def _check_folders(benchmark: Benchmark, questions: Sequence[Question], videos: Path, subtitles: Path | None) -> None:
-    if not videos.is_dir():
-        raise InputError(f"{videos} is no folder of videos.", fix="name the folder that holds them (--videos DIR).")
-    if not any(find_video(videos, question.video) for question in questions):
-        raise InputError(
-            f"{videos} holds none of the videos of {benchmark.title}, which are called {benchmark.videos}.",
-            fix="name the folder that holds them (--videos DIR).",
-        )
-    if benchmark.subtitles and (subtitles is None or not subtitles.is_dir()):
-        told = "none is named" if subtitles is None else f"{subtitles} is none"
-        raise InputError(
-            f"{benchmark.title} needs a folder of subtitles, called {benchmark.subtitles}; {told}.",
-            fix="name it (--subtitles DIR).",
-        )
 
 
 def _load(settings: BenchmarkEvaluation, device: str, batch_size: int) -> Answerer:
@@ -223,16 +198,15 @@ class _Run:
     def __init__(
         self,
         settings: BenchmarkEvaluation,
-        benchmark: Benchmark,
-        questions: Sequence[Question],
+        checked: Checked,
         out: Path,
         videos: Path,
         subtitles: Path | None,
         pieces: Pieces,
     ) -> None:
-        self._settings, self._benchmark, self._questions = settings, benchmark, questions
+        self._settings, self._benchmark, self._questions = settings, checked.benchmark, checked.wanted
         self._out, self._videos, self._subtitles, self._pieces = out, videos, subtitles, pieces
-        self._units = units_of(questions)
+        self._units = units_of(checked.wanted)
         self._asked: set[str] = set()
 
     def answered(self) -> list[str]:
@@ -302,11 +276,13 @@ class _Run:
         letters = LETTERS[: max(len(question.options) for question in questions)]
         found = {}
         for question, scores in zip(questions, answerer.choose(chunks, queries, letters), strict=True):
-            mine = tuple(round(score, 6) for score in scores[: len(question.options)])
+            mine = tuple(scores[: len(question.options)])
+            best = max(mine)
             found[question.id] = Answer(
                 id=question.id,
-                prediction=LETTERS[mine.index(max(mine))],
+                prediction=LETTERS[mine.index(best)],
                 scores=mine,
+                tied=mine.count(best) > 1,
                 num_frames=clip.num_frames,
             )
         return found

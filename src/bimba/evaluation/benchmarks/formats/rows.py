@@ -1,7 +1,9 @@
 """Files of annotations in, rows whose fields are checked as they are read out; a wrong one is named with its place."""
 
 import csv
+import io
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,6 +15,7 @@ from bimba.evaluation.benchmarks.question import Question
 from bimba.evaluation.extraction import LETTERS
 
 FIX = "get the annotations again, as their authors publish them; these are damaged, or of another version."
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
 class Row:
@@ -43,7 +46,7 @@ class Row:
     def number(self, name: str) -> int:
         """A whole number; one in a text (as CSV has it) counts."""
         value = self._get(name)
-        if isinstance(value, str) and value.strip().lstrip("-").isdigit():
+        if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value.strip()):
             return int(value)
         if not isinstance(value, int) or isinstance(value, bool):
             self.refuse(name, "a whole number")
@@ -92,8 +95,8 @@ def read_json(file: Path) -> Any:
         InputError: it is no JSON.
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return json.loads(_text(file))
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError, too
         raise InputError(f"{file} is no JSON: {error}.", fix=FIX) from error
 
 
@@ -113,14 +116,19 @@ def csv_rows(file: Path) -> list[Row]:
     """Records of a CSV file whose first line names the columns.
 
     Raises:
-        InputError: a line has more or fewer columns.
+        InputError: it is no CSV, or a line has more or fewer columns.
     """
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        rows = []
-        for number, values in enumerate(csv.DictReader(stream), start=2):
+    reader = csv.DictReader(io.StringIO(_text(file), newline=""))
+    rows = []
+    try:
+        for values in reader:
             if None in values or None in values.values():
-                raise InputError(f"{file.name}, line {number} has another number of columns than line 1.", fix=FIX)
-            rows.append(Row(values, f"{file.name}, line {number}"))
+                raise InputError(
+                    f"{file.name}, line {reader.line_num} has another number of columns than line 1.", fix=FIX
+                )
+            rows.append(Row(values, f"{file.name}, line {reader.line_num}"))
+    except csv.Error as error:
+        raise InputError(f"{file.name}, line {reader.reader.line_num} is no CSV: {error}.", fix=FIX) from error
     return rows
 
 
@@ -181,6 +189,17 @@ def without_letters(row: Row, name: str) -> list[str]:
         if not option.startswith(f"{letter}. "):
             row.refuse(name, f"options that begin with their letters, {letter}. here")
     return [option[3:] for option in options]
+
+
+def _text(file: Path) -> str:
+    """Contents of a file of text, whose line ends stay as they are."""
+    content = file.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        wrong = error.object[error.start]
+        raise InputError(f"{file.name}, line {line} is no text in UTF-8: byte 0x{wrong:02x}.", fix=FIX) from error
 
 
 def _shown(value: object) -> str:
