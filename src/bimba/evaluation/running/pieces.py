@@ -53,14 +53,14 @@ class _ReadUntil:
     """How far a file was read.
 
     Attributes:
-        inode: that tells it from another file of this name.
         place: behind the last whole line.
         size: that it had.
+        stamp: inode and time of change; of the merged file, which is replaced as a whole.
     """
 
-    inode: int
     place: int
     size: int
+    stamp: tuple[int, int]
 
 
 class Pieces:
@@ -87,7 +87,7 @@ class Pieces:
 
     def append(self, answers: Iterable[Answer]) -> None:
         """Write answers, each flushed before the next."""
-        if self._file is None:
+        if self._file is None or not self._file.exists():  # merged by another process; no name is used twice
             self._file = self._folder / f"{os.getpid()}-{secrets.token_hex(8)}.jsonl"
         with self._turn, _opened(self._file) as stream:
             for answer in answers:
@@ -104,7 +104,7 @@ class Pieces:
             whether there was anything to merge.
         """
         self.refresh()
-        read = {path: ended for path, ended in self._read.items() if path.parent == self._folder}
+        read = {path: until for path, until in self._read.items() if path.parent == self._folder and path.exists()}
         if not read and (self._out / ANSWERS_NAME).is_file():
             return False
         partial = self._out / f".{ANSWERS_NAME}.partial"
@@ -127,15 +127,17 @@ class Pieces:
         try:
             with path.open("rb") as stream:
                 status = os.fstat(stream.fileno())
-                before = self._read.get(path)
-                place = before.place if before is not None and before.inode == status.st_ino else 0
+                before, stamp = self._read.get(path), (status.st_ino, status.st_mtime_ns)
+                place = 0 if before is None else before.place
+                if path.name == ANSWERS_NAME and before is not None and before.stamp != stamp:
+                    place = 0
                 stream.seek(place)
                 new = stream.read()
         except FileNotFoundError:  # another process has merged it
             self._read.pop(path, None)
             return
         whole = new[: new.rfind(b"\n") + 1]
-        self._read[path] = _ReadUntil(status.st_ino, place + len(whole), place + len(new))
+        self._read[path] = _ReadUntil(place + len(whole), place + len(new), stamp)
         for line in whole.splitlines():
             try:
                 self._keep(Answer.model_validate_json(line))
