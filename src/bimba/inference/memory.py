@@ -19,10 +19,12 @@ from bimba.ops.pool import pooled_shape
 
 _FLOAT32_BYTES = 4
 # Peak of the compressor at work for each of the entries (rows x E) of the chunk that it reads, and for each of the
-# Q x E entries that it keeps (a sum of steps, and a share of the states between groups of queries; the output itself
-# comes on top): measured on a CPU at the released width, from 1 to 24 frames, in float32 and bfloat16. The chunks
-# counted are those of a GPU; on a CPU they are smaller.
-_CHUNK_BYTES, _KEPT_BYTES = 24, 8
+# Q x E entries that it keeps (a sum of steps; the output itself comes on top): measured on a CPU at the released width,
+# from 1 to 24 frames, in float32 and bfloat16, before videos were encoded in pieces. The chunks counted are those of a
+# GPU; on a CPU they are smaller.
+_CHUNK_BYTES, _KEPT_BYTES = 24, 4
+# Counted, not measured: a group of N queries keeps one state of E x N numbers in float32.
+_STATE_BYTES = 4
 # Attention holds, for each of the L x D entries of the joint sequence, so many tensors in the model's dtype, so many
 # more in layers before the last, where all rows ask, and so many bytes of float32: measured on a CPU at D = 512.
 _READ_TENSORS, _ASKING_TENSORS, _ROTATION_BYTES = {"self_attention": 4, "perceiver": 3}, 2, 9
@@ -117,7 +119,7 @@ def _compress(config: BimbaConfig, num_frames: int, itemsize: int) -> int:
         return int(tokens + (num_patches + num_queries) * width * bytes_each)
     inner = config.compressor["expand"] * width
     chunk = min(ENTRIES_A_CHUNK, (num_patches + num_queries) * inner)
-    kept = num_queries * (inner * (itemsize + _KEPT_BYTES) + 2 * width * itemsize)
+    kept = num_queries * (inner * (itemsize + _KEPT_BYTES + _STATE_BYTES) + 2 * width * itemsize)
     is_held = config.compressor["num_layers"] > 1 or config.compressor["query_position"] == "start"
     return int((2 * tokens if is_held else 2 * step) + chunk * _CHUNK_BYTES + kept)
 
