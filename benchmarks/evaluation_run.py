@@ -6,12 +6,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numba
 import torch
 
 import bimba
+from benchmarks.reports import write_report
 from bimba.checkpoints.shipped import NANO
 from bimba.evaluation.answering import Query
 from bimba.evaluation.benchmarks import find_benchmark, prepare
@@ -24,6 +26,7 @@ from bimba.needles import make_needles
 NUM_VIDEOS, PER_VIDEO = 40, 5
 NUM_OVERLAPPED = 8
 NUM_FRAMES = 64
+NUM_ROUNDS = 5
 MOST_OVERLAPPED, MOST_SECOND = 1.15, 0.1
 """What is asked for: wall time over the larger of reading and thinking alone; a second question over a first."""
 
@@ -119,19 +122,29 @@ def report() -> str:
         one, two = (make_benchmark(folder, NUM_OVERLAPPED, count) for count in (1, 2))
         timed(lambda: nano, one, videos)  # compiles the kernels
         seconds, results = timed(lambda: tiny, whole, videos)
-        firsts, _ = timed(lambda: nano, one, videos)
-        both, _ = timed(lambda: nano, two, videos)
         asked = results["covers"]["answered"]
         answered = f"{asked:,} questions about {NUM_VIDEOS} videos of 640 x 360 ({NUM_FRAMES} frames each)"
-        share = (both - firsts) / firsts
-        second = f"**{share:.3f}** of the first (below {MOST_SECOND} is asked for: {_verdict(share < MOST_SECOND)})"
         parts = (
             "## A benchmark's run",
             f"The tiny model answered {answered} in {seconds:.1f} s.",
-            f"bimba-nano, {NUM_OVERLAPPED} videos: a second question about a video costs {second}.",
+            _second_question(nano, one, two, videos),
             _overlap(nano, one, videos),
         )
     return "\n\n".join(parts)
+
+
+def _second_question(nano: BimbaAnswerer, one: Path, two: Path, videos: Path) -> str:
+    """One question about each video, and two about each, taking turns."""
+    rounds = [[timed(lambda: nano, prepared, videos)[0] for prepared in (one, two)] for _ in range(NUM_ROUNDS)]
+    first = median(single for single, _ in rounds)
+    second = median(double for _, double in rounds) - first
+    seen = ", ".join(f"{(double - single) / first:.3f}" for single, double in rounds)
+    share = second / first
+    return (
+        f"bimba-nano, {NUM_OVERLAPPED} videos, {NUM_ROUNDS} rounds: a second question about each costs **{share:.3f}** of "
+        f"the first (below {MOST_SECOND} is asked for: {_verdict(share < MOST_SECOND)}; round by round {seen}: what is "
+        "below 0 is noise)."
+    )
 
 
 def _overlap(nano: BimbaAnswerer, prepared: Path, videos: Path) -> str:
@@ -182,4 +195,4 @@ class _Keeping(Half):
 
 
 if __name__ == "__main__":
-    print(report())
+    print(write_report("A benchmark's run", [report()], suffix="-evaluation"))

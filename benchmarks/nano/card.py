@@ -147,8 +147,8 @@ def _data() -> str:
 All videos were drawn by `bimba.needles` while training, and none was stored. No published data set, no pretrained
 weights, no photo and no camera's video went into it.
 
-- Haystacks are procedural: drifting gradients, moving blobs, scrolling clouds, and a camera that pans over drawn dead
-  leaves (discs, boxes and slabs that hide one another).
+- Haystacks are procedural: drifting gradients, moving blobs, scrolling clouds, and a camera that pans over drawn leaves
+  (discs, boxes and slabs, or textured things, that hide one another).
 - Needles are coloured shapes, digits, letters and captions, drawn by the package, and {len(concepts())} pictures of
   [OpenMoji](https://openmoji.org): reduced, given a rim, and put into the frames. All emojis designed by OpenMoji, the
   open-source emoji and icon project. License: [CC BY-SA 4.0](https://creativecommons.org/licenses/by-sa/4.0/). The

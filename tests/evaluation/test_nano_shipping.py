@@ -67,7 +67,7 @@ def test_a_card_tells_what_people_must_know(runs: Path, tmp_path: Path) -> None:
 
 def test_the_card_is_right_about_the_haystacks() -> None:
     """No recipe of bimba-nano names photos, pictures or videos of somebody, and there are no other drawn haystacks."""
-    assert set(DRAWN) == {"drifting_gradient", "moving_blobs", "scrolling_texture", "dead_leaves"}
+    assert set(DRAWN) == {"drifting_gradient", "moving_blobs", "scrolling_texture", "dead_leaves", "textured_leaves"}
     for name in STAGES:
         recipe = read_recipe(f"nano/{name}")
         streams = [source.stream for source in recipe.data.sources]

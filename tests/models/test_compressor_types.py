@@ -166,14 +166,15 @@ def test_the_released_layout_has_no_place_for_them(kind: str, tmp_path: Path) ->
 
 
 def test_memory_is_planned_for_each() -> None:
-    """More where all rows ask than where only the queries do; least where nothing is computed."""
+    """More where all rows ask than where only the queries do; least where groups of frames are averaged one by one."""
 
     def compress(kind: str, **settings: Any) -> int:
         config = config_with(kind, **settings)
         return plan_memory(config, num_parameters=1, num_frames=8, num_tokens=100, itemsize=4).compress
 
-    tokens, joint = 8 * 25 * 64 * 4, 8 * (25 + 9) * 64
-    assert compress("none") == compress("pooling") == 2 * tokens
+    tokens, queries, joint = 8 * 25 * 64 * 4, 8 * 9 * 64 * 4, 8 * (25 + 9) * 64
+    assert compress("none") == 2 * tokens
+    assert compress("pooling") == tokens + queries  # all eight frames are one step
     assert compress("self_attention") == tokens + joint * (4 * 4 + 9)
     assert compress("self_attention", num_layers=2) == tokens + joint * (6 * 4 + 9)
     assert compress("perceiver") == tokens + joint * (3 * 4 + 9)

@@ -11,6 +11,7 @@ from PIL import Image
 from bimba.errors import BimbaError, InputError, VideoError
 from bimba.needles import Encoding, NeedleSettings, NeedleStream, plan_video, render_frame, render_frames, write_video
 from bimba.needles.haystacks import choose_haystack
+from bimba.needles.haystacks.leaves import TexturedLeaves
 from bimba.needles.haystacks.photos import Panned
 from bimba.needles.haystacks.scenes import DRAWN, Scenes
 from bimba.needles.haystacks.videos import FRAMES_AT_ONCE
@@ -49,7 +50,7 @@ class TestDrawn:
         haystack = DRAWN[kind](np.random.default_rng(seed), 96, 64)
         now, next_frame, later = (haystack.frame(time).astype(float) for time in (10.0, 10.04, 11.0))
         # A camera stands still for a moment where it turns; everything else never does.
-        assert np.abs(later - now).mean() > (0 if kind == "dead_leaves" else 2)
+        assert np.abs(later - now).mean() > (0 if "leaves" in kind else 2)
         assert np.abs(next_frame - now).mean() < 6
 
     def test_seeds_differ(self, kind: str) -> None:
@@ -57,9 +58,10 @@ class TestDrawn:
         assert (one != two).any()
 
 
-def test_a_camera_over_dead_leaves_has_moved_after_some_seconds() -> None:
+@pytest.mark.parametrize("kind", ["dead_leaves", "textured_leaves"])
+def test_a_camera_over_leaves_has_moved_after_some_seconds(kind: str) -> None:
     for seed in range(5):
-        haystack = DRAWN["dead_leaves"](np.random.default_rng(seed), 96, 64)
+        haystack = DRAWN[kind](np.random.default_rng(seed), 96, 64)
         moved = [np.abs(haystack.frame(t + 3.0).astype(float) - haystack.frame(t)).mean() for t in (0.0, 10.0, 20.0)]
         assert max(moved) > 2
 
@@ -67,7 +69,34 @@ def test_a_camera_over_dead_leaves_has_moved_after_some_seconds() -> None:
 def test_every_drawn_haystack_is_chosen() -> None:
     kinds = Counter(video.record.haystack for video in NeedleStream(small_settings(num_videos=120)))
     assert set(kinds) == set(DRAWN)
-    assert min(kinds.values()) > 12
+    assert min(kinds.values()) > 8
+    assert max(kinds, key=lambda kind: kinds[kind]) == "textured_leaves"
+
+
+def test_things_before_a_scene_move_by_themselves() -> None:
+    """In most videos some part of the frame is covered and bared again while the rest hardly changes."""
+    haystacks = [TexturedLeaves(np.random.default_rng(seed), 96, 64) for seed in range(40)]
+    assert {len(haystack._things) for haystack in haystacks} == {0, 1, 2, 3}
+    haystack = next(one for one in haystacks if len(one._things) == 3 and one._shake is None)
+    bare = Panned.frame(haystack, 5.0)
+    assert 0.01 < (haystack.frame(5.0) != bare).any(axis=-1).mean() < 0.9
+
+
+def test_a_scene_is_shaken_at_times() -> None:
+    haystack = next(
+        one for seed in range(40) if (one := TexturedLeaves(np.random.default_rng(seed), 96, 64))._shake is not None
+    )
+    sharpness = [np.abs(np.diff(haystack.frame(time).astype(float), axis=1)).mean() for time in np.arange(0, 12, 0.25)]
+    smeared = np.array(sharpness) < 0.6 * max(sharpness)
+    assert 0.1 < smeared.mean() < 0.7
+
+
+@pytest.mark.parametrize("size", [(16, 16), (70, 49), (640, 360), (90, 160)])
+def test_textured_leaves_fill_frames_of_any_shape(size: tuple[int, int]) -> None:
+    for seed in range(6):
+        frame = TexturedLeaves(np.random.default_rng(seed), *size).frame(2.0)
+        assert frame.shape == (size[1], size[0], 3)
+        assert frame.std() > 0
 
 
 def test_a_video_has_as_many_scenes_as_were_asked_for_and_one_after_the_other() -> None:

@@ -1,4 +1,4 @@
-"""Still pictures to move over: a photo or a drawn one goes in, frames of a camera that pans across it come out.
+"""Still pictures to move over: a photo or another picture goes in, frames of a camera that pans across it come out.
 
 Shapes: H height, W width. A frame is uint8 ``[H, W, 3]``, RGB.
 """
@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageOps
 
 from bimba.errors import InputError, VideoError
 from bimba.needles.haystacks.procedural import FrameArray
@@ -40,42 +40,6 @@ class Panned:
         left, top = across * (self._picture.width - width), down * (self._picture.height - height)
         box = (left, top, left + width, top + height)
         return np.asarray(self._picture.resize(self._size, Image.Resampling.BILINEAR, box=box))
-
-
-def dead_leaves(rng: np.random.Generator, width: int, height: int) -> Image.Image:
-    """Return discs, boxes and slabs that hide one another, of all sizes: edges and surfaces as common as in photos.
-
-    Sizes follow a power law, as in the dead leaves model of natural images (Lee, Mumford and Huang 2001).
-    """
-    ground = rng.integers(30, 226, size=3)
-    picture = Image.new("RGB", (width, height), tuple(int(v) for v in ground))
-    draw = ImageDraw.Draw(picture)
-    base = rng.uniform(0, 255, size=(6, 3))
-    for _ in range(140):
-        radius = min(width, height) * 0.03 / rng.uniform(0.06, 1.0)
-        x, y = rng.uniform(0, width), rng.uniform(0, height)
-        colour = np.clip(base[int(rng.integers(6))] + rng.normal(0, 28, size=3), 0, 255)
-        fill = tuple(int(v) for v in colour)
-        kind = rng.integers(3)
-        if kind == 0:
-            draw.ellipse((x - radius, y - radius, x + radius, y + radius * rng.uniform(0.5, 1.2)), fill=fill)
-        elif kind == 1:
-            draw.rectangle((x - radius, y - radius * 0.6, x + radius, y + radius * 0.7), fill=fill)
-        else:
-            turn = rng.uniform(0, math.pi)
-            along = np.array([math.cos(turn), math.sin(turn)]) * radius * 1.6
-            over = np.array([-along[1], along[0]]) * rng.uniform(0.1, 0.5)
-            middle = np.array([x, y])
-            corners = [middle + a * along + b * over for a, b in ((1, 1), (1, -1), (-1, -1), (-1, 1))]
-            draw.polygon([(float(px), float(py)) for px, py in corners], fill=fill)
-    return picture
-
-
-class DeadLeaves(Panned):
-    """A camera that pans over dead leaves."""
-
-    def __init__(self, rng: np.random.Generator, width: int, height: int) -> None:
-        super().__init__(rng, width, height, dead_leaves(rng, 2 * width, 2 * height), "dead_leaves")
 
 
 def list_photos(folder: Path) -> tuple[Path, ...]:

@@ -5,13 +5,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bimba.needles.haystacks.photos import DeadLeaves, Panned, list_photos, open_photo
+from bimba.needles.haystacks.leaves import DeadLeaves, TexturedLeaves
+from bimba.needles.haystacks.photos import Panned, list_photos, open_photo
 from bimba.needles.haystacks.procedural import PROCEDURAL, FrameArray, Haystack
 from bimba.needles.haystacks.videos import FromVideo, list_videos
 from bimba.needles.settings import NeedleSettings
 
-DRAWN = {**PROCEDURAL, "dead_leaves": DeadLeaves}
+DRAWN = {**PROCEDURAL, "dead_leaves": DeadLeaves, "textured_leaves": TexturedLeaves}
 """Haystacks that need no files, by name."""
+MOST_LIKE_PHOTOS, THEIR_SHARE = "textured_leaves", 0.4
+"""A model is to answer about its users' videos: this one of the drawn haystacks comes oftener than the others."""
 
 
 class Scene(NamedTuple):
@@ -84,5 +87,6 @@ def _one(rng: np.random.Generator, settings: NeedleSettings) -> Haystack:
         photos = list_photos(settings.photos)
         photo = open_photo(photos[int(rng.integers(len(photos)))])
         return Panned(rng, width, height, photo, "photo")
-    kinds = sorted(DRAWN)
-    return DRAWN[kinds[int(rng.integers(len(kinds)))]](rng, width, height)
+    others = sorted(DRAWN.keys() - {MOST_LIKE_PHOTOS})
+    kind = MOST_LIKE_PHOTOS if rng.random() < THEIR_SHARE else others[int(rng.integers(len(others)))]
+    return DRAWN[kind](rng, width, height)
