@@ -138,12 +138,12 @@ def _second_question(nano: BimbaAnswerer, one: Path, two: Path, videos: Path) ->
     rounds = [[timed(lambda: nano, prepared, videos)[0] for prepared in (one, two)] for _ in range(NUM_ROUNDS)]
     first = median(single for single, _ in rounds)
     second = median(double for _, double in rounds) - first
-    seen = ", ".join(f"{(double - single) / first:.3f}" for single, double in rounds)
+    rounds_seen = ", ".join(f"{(double - single) / first:.3f}" for single, double in rounds)
     share = second / first
     return (
-        f"bimba-nano, {NUM_OVERLAPPED} videos, {NUM_ROUNDS} rounds: a second question about each costs **{share:.3f}** of "
-        f"the first (below {MOST_SECOND} is asked for: {_verdict(share < MOST_SECOND)}; round by round {seen}: what is "
-        "below 0 is noise)."
+        f"bimba-nano, {NUM_OVERLAPPED} videos, {NUM_ROUNDS} rounds: a second question about each costs **{share:.3f}** "
+        f"of the first (below {MOST_SECOND} is asked for: {_verdict(share < MOST_SECOND)}). Round by round: "
+        f"{rounds_seen}; what is below 0 is noise."
     )
 
 
