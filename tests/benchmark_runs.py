@@ -7,8 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from bimba.evaluation.answering import Query
 from bimba.evaluation.benchmarks import Question, find_benchmark, prepare, prepared_questions
+from bimba.evaluation.provenance import session
 from bimba.evaluation.running import BenchmarkEvaluation, Ran, run_benchmark
 from bimba.inference.clip import Clip
 from bimba.needles import make_needles
@@ -70,7 +73,7 @@ class Parrot:
         ]
 
     def session(self) -> dict[str, Any]:
-        return {"num_threads": 1, "device": "none", "dtype": "none"}
+        return session(torch.device("cpu"), torch.float32)
 
 
 def settings(model: str | Path, **changes: Any) -> BenchmarkEvaluation:

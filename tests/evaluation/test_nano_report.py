@@ -19,6 +19,7 @@ from PIL import Image
 
 from bimba.errors import InputError
 from bimba.evaluation.needles.lines import Line
+from bimba.training.recipe.reading import read_recipe
 
 
 @pytest.fixture(autouse=True)
@@ -46,14 +47,15 @@ def test_a_run_that_is_not_there_has_a_page_that_says_so(tmp_path: Path) -> None
 def test_missing_and_unfinished_stages_are_named(tmp_path: Path, model: Path) -> None:
     make_stage(tmp_path, "1-vision", model)
     make_stage(tmp_path, "2-words", None, steps=50)
+    num_steps = read_recipe("nano/2-words").schedule.max_steps
     figures = NanoFigures.of(tmp_path)
     assert figures.unfinished == [
-        "stage 2-words is unfinished: step 50 of 2,000",
+        f"stage 2-words is unfinished: step 50 of {num_steps:,}",
         "stage 3-answers is missing",
     ]
     assert figures.weights is None
     text = generated(figures)
-    assert "2-words is unfinished: step 50 of 2,000; stage 3-answers is missing." in text
+    assert f"2-words is unfinished: step 50 of {num_steps:,}; stage 3-answers is missing." in text
     assert cells_of(text, "how far") == ["how far", "finished", "unfinished", "missing"]
     assert "verdict" not in text
 

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from bimba.checkpoints.source import ADAPTER_FOLDER, Source, find_source, foreign_folder
-from bimba.inference import VideoQA
 from bimba.provenance import code_and_machine
 
 _WEIGHTS = (".safetensors", ".bin")
@@ -15,13 +14,17 @@ _CONFIGS = ("config.json", "adapter_config.json", "generation_config.json", "pro
 _CHUNK = 1 << 20
 
 
-def session(qa: VideoQA) -> dict[str, Any]:
-    """Everything that a reader needs to make a result again, but for the settings; None for what nobody tells."""
-    device = qa.model.input_device
+def session(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """Everything that a reader needs to make a result again, but for the settings; None for what nobody tells.
+
+    Args:
+        device: of the model that answers.
+        dtype: of its weights.
+    """
     return code_and_machine() | {
         "num_threads": torch.get_num_threads(),
         "device": str(device),
-        "dtype": str(qa.model.dtype).removeprefix("torch."),
+        "dtype": str(dtype).removeprefix("torch."),
     }
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmark_runs import make_benchmark, questions_of
 
+from benchmark_runs import make_benchmark, questions_of
 from bimba.errors import InputError
 from bimba.evaluation.benchmarks import Question, find_benchmark, write_question
 from bimba.evaluation.lmms import functions

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmark_runs import NUM_VIDEOS, PER_VIDEO, Parrot, make_benchmark, questions_of, ran, settings
 
+from benchmark_runs import NUM_VIDEOS, PER_VIDEO, Parrot, make_benchmark, questions_of, ran, settings
 from bimba.errors import InputError
 from bimba.evaluation.benchmarks import find_benchmark
 from bimba.evaluation.running import Progress, run_benchmark

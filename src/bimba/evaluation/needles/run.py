@@ -174,7 +174,7 @@ class _Evaluation:
 
     def _note(self, qa: VideoQA) -> None:
         """Write down where the run goes on, if that was not known."""
-        now = session(qa)
+        now = session(qa.model.input_device, qa.model.dtype)
         if all(now | {"time": then["time"]} != then for then in self._run["sessions"]):
             self._run["sessions"].append(now)
             write_json(self._out / RUN_NAME, self._run)

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from bimba.evaluation.answering import Asker, Query
+from bimba.evaluation.provenance import session
 from bimba.inference import VideoQA
 from bimba.inference.clip import Clip
 
@@ -31,7 +31,7 @@ class Answerer(Protocol):
         """Log-probability of each letter as the answer's beginning."""
 
     def session(self) -> dict[str, Any]:
-        """Where the model runs, for provenance."""
+        """What the answers are made with: see `bimba.evaluation.provenance.session`."""
 
 
 class BimbaAnswerer:
@@ -69,9 +69,5 @@ class BimbaAnswerer:
         return self._asker.choose(self._asker.look_at(chunks), queries, letters)
 
     def session(self) -> dict[str, Any]:
-        """Device, dtype and threads."""
-        return {
-            "num_threads": torch.get_num_threads(),
-            "device": str(self._qa.model.input_device),
-            "dtype": str(self._qa.model.dtype).removeprefix("torch."),
-        }
+        """Code, machine, device and dtype."""
+        return session(self._qa.model.input_device, self._qa.model.dtype)

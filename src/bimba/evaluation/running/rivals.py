@@ -28,6 +28,7 @@ from bimba.checkpoints.loading import best_device
 from bimba.checkpoints.tensors import read_json
 from bimba.errors import CheckpointError, InputError
 from bimba.evaluation.answering import Query
+from bimba.evaluation.provenance import session
 from bimba.inference.clip import Clip
 from bimba.text.prompts import VIDEO_TOKEN
 
@@ -132,12 +133,8 @@ class TransformersAnswerer:
         return scores
 
     def session(self) -> dict[str, Any]:
-        """Device, dtype and threads."""
-        return {
-            "num_threads": torch.get_num_threads(),
-            "device": str(self._model.device),
-            "dtype": str(self._model.dtype).removeprefix("torch."),
-        }
+        """Code, machine, device and dtype."""
+        return session(self._model.device, self._model.dtype)
 
     def _inputs(self, frames: list[Shown], query: Query) -> Inputs:
         words = (query.question if query.turn is None else query.turn).replace(VIDEO_TOKEN, "", 1).lstrip("\n")

@@ -29,7 +29,6 @@ from bimba.evaluation.running.settings import BenchmarkEvaluation
 from bimba.evaluation.running.units import Unit, own_first, units_of
 from bimba.inference import load
 from bimba.inference.clip import Clip
-from bimba.provenance import code_and_machine
 
 _LOCK_NAME, _LOCK_SECONDS = ".setup.lock", 600.0
 MakeAnswerer = Callable[[], Answerer]
@@ -328,7 +327,7 @@ class _Run:
 
     def _note(self, answerer: Answerer) -> None:
         """Write down where the run goes on, if that was not known."""
-        now = code_and_machine() | answerer.session()
+        now = answerer.session()
         with FileLock(self._out / _LOCK_NAME, timeout=_LOCK_SECONDS):
             run = read_json(self._out / RUN_NAME)
             if all(now | {"time": then["time"]} != then for then in run["sessions"]):
