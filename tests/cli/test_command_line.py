@@ -19,7 +19,7 @@ from bimba.cli import app
 from needle_model import make_needle_model
 
 BIMBA = Path(sys.executable).with_name("bimba")
-COMMANDS = {"ask", "bench", "chat", "convert", "data", "demo", "doctor", "eval", "needles", "plan", "train"}
+COMMANDS = {"ask", "bench", "chat", "convert", "data", "demo", "doctor", "encode", "eval", "needles", "plan", "train"}
 
 
 def bimba(

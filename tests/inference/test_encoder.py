@@ -10,8 +10,9 @@ import torch
 import bimba
 from bimba.errors import VideoError
 from bimba.inference import VideoQA
-from bimba.inference.clip import Clip, open_video
+from bimba.inference.clip import Clip
 from bimba.inference.encoder import PIECES_AHEAD, encode_clip
+from bimba.inference.opening import open_video
 from bimba.inference.stopwatch import Stopwatch
 
 

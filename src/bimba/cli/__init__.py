@@ -22,6 +22,7 @@ from bimba.cli.chat import chat
 from bimba.cli.convert import convert
 from bimba.cli.demo import demo
 from bimba.cli.doctor import doctor
+from bimba.cli.encode import encode
 from bimba.cli.plan import plan
 from bimba.cli.train import train
 from bimba.errors import BimbaError
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.command(epilog='Example: bimba ask talk.mp4 "What is on the slide?" --model mmiemon/BIMBA-LLaVA-Qwen2-7B')(ask)
 app.command(epilog="Example: bimba chat talk.mp4 --model mmiemon/BIMBA-LLaVA-Qwen2-7B")(chat)
 app.command(epilog='Example: bimba plan talk.mp4 "What is on the slide?" --frames 128')(plan)
+app.command(epilog="Example: bimba encode talk.mp4 -o talk.bimba")(encode)
 app.command(epilog="Example: bimba train recipe.yaml schedule.max_steps=2 output=runs/first")(train)
 app.command(epilog="Example: bimba convert ADAPTER_DIR OUT_DIR --base BASE_DIR")(convert)
 app.command(epilog="Example: bimba demo --out bimba-demo")(demo)

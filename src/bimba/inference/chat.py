@@ -3,7 +3,7 @@
 Shapes: V tokens of the video, D width.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -21,19 +21,6 @@ from bimba.models.bimba.processing import BimbaProcessor
 from bimba.text.prompts import Message
 
 
-@dataclass(frozen=True)
-class EncodedVideo:
-    """A video as the language model reads it.
-
-    Args:
-        clip: the chosen frames.
-        features: their tokens [V, D], separators included.
-    """
-
-    clip: Clip
-    features: Tensor
-
-
 class Chat:
     """A conversation about one video (or none); made by `VideoQA.chat`.
 
@@ -45,7 +32,8 @@ class Chat:
         model: a BIMBA model.
         processor: its processor.
         builder: writes the prompts.
-        encoded: the video, None without one.
+        clip: the video's frames, None without one.
+        features: their tokens [V, D], separators included; None without a video.
         context_length: tokens that the language model can read; None for no limit.
         timings: seconds of each stage of encoding.
 
@@ -59,12 +47,13 @@ class Chat:
         model: BimbaForConditionalGeneration,
         processor: BimbaProcessor,
         builder: RequestBuilder,
-        encoded: EncodedVideo | None,
+        clip: Clip | None,
+        features: Tensor | None,
         context_length: int | None,
         timings: dict[str, float],
     ) -> None:
         self._model, self._processor = model, processor
-        self._builder, self._encoded = builder, encoded
+        self._builder, self._clip, self._features = builder, clip, features
         self._context_length = context_length
         self._prefix = Prefix(model.language_model)
         self.turns: list[Message] = []
@@ -73,12 +62,12 @@ class Chat:
     @property
     def clip(self) -> Clip | None:
         """The frames that the model saw, to be decoded again by `clip.frames()`."""
-        return None if self._encoded is None else self._encoded.clip
+        return self._clip
 
     @property
     def num_video_tokens(self) -> int:
         """Tokens of the video in each prompt."""
-        return 0 if self._encoded is None else len(self._encoded.features)
+        return 0 if self._features is None else len(self._features)
 
     def ask(self, question: str, *, max_new_tokens: int = 512, **generation: Any) -> Answer:
         """Answer a question.
@@ -118,11 +107,11 @@ class Chat:
         settings = generation_settings(self._model.generation_config, max_new_tokens, generation)
         watch = Stopwatch(self._model.input_device)
         with watch.stage("prompt"):
-            turns = checked_turns([*self.turns, Message("user", question)], has_video=self._encoded is not None)
+            turns = checked_turns([*self.turns, Message("user", question)], has_video=self._clip is not None)
             request = replace(self._builder, turns=turns).about(self.clip)
             fix = "start the conversation anew (/reset), or ask for fewer new tokens (max_new_tokens)."
             check_length(request, self._context_length, max_new_tokens, lambda: fix)
-        features = None if self._encoded is None else [self._encoded.features]
+        features = None if self._features is None else [self._features]
         return Run(self._model, self._processor, request, features, settings, watch, self._prefix)
 
     def _keep(self, question: str, answer: Answer) -> None:

@@ -6,8 +6,6 @@ Shapes: T chosen frames, H x W of a frame.
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -17,10 +15,6 @@ from bimba.video.sampling import check_sampling, choose_frames, every_nth
 from bimba.video.source import Video
 
 logger = logging.getLogger(__name__)
-
-VideoInput = Video | str | Path | BinaryIO | np.ndarray | torch.Tensor
-"""A `Video`; a file, image, animation or folder of pictures; a pipe ("-" or a binary file object); or frames that are
-chosen already, uint8 [T, H, W, 3]."""
 
 Frames = Callable[[], Iterator[np.ndarray]]
 
@@ -36,6 +30,7 @@ class Clip:
         printed_seconds: times as the time sentence prints them.
         duration_seconds: length of the file, 0 for an image or where it is unknown.
         indices: their numbers in the file; empty where they come from no file.
+        features: tokens [V, D] of a video that was encoded before; None where its frames are to be looked at.
     """
 
     num_frames: int
@@ -44,6 +39,7 @@ class Clip:
     printed_seconds: tuple[float, ...]
     duration_seconds: float
     indices: tuple[int, ...] = ()
+    features: torch.Tensor | None = None
 
     @property
     def has_times(self) -> bool:
@@ -128,22 +124,3 @@ class ClipArray:
         del sampling
         frames = self._frames[:num_frames]
         return Clip(len(frames), lambda: iter(frames), (), (), 0.0)
-
-
-def open_video(video: VideoInput) -> ClipFile | ClipArray:
-    """Probe a video, or check frames.
-
-    Raises:
-        VideoError: it cannot be read as a video or image.
-        InputError: frames of another shape or dtype.
-    """
-    if isinstance(video, Video):
-        return ClipFile(video)
-    if isinstance(video, np.ndarray | torch.Tensor):
-        return ClipArray(video)
-    if isinstance(video, str | Path) or hasattr(video, "read"):
-        return ClipFile(Video(video))
-    raise InputError(
-        f"the video is a {type(video).__name__}.",
-        fix="pass a path, a bimba.Video, a binary file object, or frames as a uint8 array [T, H, W, 3].",
-    )

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from bimba.errors import InputError
-from bimba.inference.clip import Clip, ClipArray, ClipFile
+from bimba.inference.clip import Clip
+from bimba.inference.opening import Opened
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.text.labels import expand_placeholders
@@ -50,7 +51,7 @@ class RequestBuilder:
     """
 
     processor: BimbaProcessor
-    video: ClipFile | ClipArray | None
+    video: Opened | None
     turns: tuple[Message, ...]
     sampling: str
     time_sentence: bool
@@ -72,10 +73,14 @@ class RequestBuilder:
         tell_times = self.time_sentence and self.processor.time_sentence
         prompt = self.processor.render(messages_about(clip, self.turns, tell_times))
         ids: list[int] = self.processor.tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        num_tokens = [] if clip is None else [self.processor.num_video_tokens(clip.num_frames)]
+        num_tokens = [] if clip is None else [self._num_tokens(clip)]
         long_ids, _ = expand_placeholders(ids, ids, self.processor.video_token_id, num_tokens)
         question = next(turn.content for turn in self.turns if turn.role == "user")
         return Request(clip, prompt, long_ids, sum(num_tokens), self.processor.question_ids(question))
+
+    def _num_tokens(self, clip: Clip) -> int:
+        """Tokens that a clip takes, however it was pooled when it was encoded."""
+        return self.processor.num_video_tokens(clip.num_frames) if clip.features is None else len(clip.features)
 
     def most_frames(self, start: int, limit: int) -> int:
         """The largest number of frames below `start` whose prompt has at most `limit` tokens; 0 if none has."""
@@ -114,6 +119,8 @@ def build_request(builder: RequestBuilder, num_frames: int, context_length: int 
 
     def way_out() -> str:
         fitting = 0
+        if request.clip is not None and request.clip.features is not None:
+            return "encode the video again into fewer tokens (bimba encode), or shorten the question."
         if request.clip is not None and context_length is not None:
             fitting = builder.most_frames(request.clip.num_frames, context_length - max_new_tokens)
         if not fitting:

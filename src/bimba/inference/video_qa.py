@@ -1,6 +1,7 @@
 """VideoQA: a video and a question in; the model's inputs, an answer, or its pieces as they come out."""
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
@@ -9,10 +10,13 @@ from transformers import BatchFeature
 
 from bimba.errors import InputError
 from bimba.inference.answer import Answer
-from bimba.inference.chat import Chat, EncodedVideo
-from bimba.inference.clip import Clip, VideoInput, open_video
+from bimba.inference.chat import Chat
+from bimba.inference.clip import Clip, ClipFile
+from bimba.inference.encoded import EncodedVideo, encoder_identity
+from bimba.inference.encoded.describing import describe
 from bimba.inference.encoder import Progress, encode_clip
 from bimba.inference.generation import generation_settings, is_whole
+from bimba.inference.opening import VideoInput, open_video
 from bimba.inference.request import (
     Conversation,
     Request,
@@ -78,8 +82,8 @@ class VideoQA:
 
         Returns:
             `input_ids` and `attention_mask` [1, L]; with a video `pixel_values_videos` [T, 3, S, S] and
-            `num_video_frames` [1]; if the compressor reads the question, `question_ids` [1, C] and `question_lengths`
-            [1]; on the model's device.
+            `num_video_frames` [1], or `video_features` (tokens [V, D]) of one that was encoded before; if the
+            compressor reads the question, `question_ids` [1, C] and `question_lengths` [1]; on the model's device.
 
         Raises:
             VideoError: the video cannot be read.
@@ -89,8 +93,10 @@ class VideoQA:
         watch = Stopwatch(self.model.input_device)
         _, request = self._request(watch, video, question, num_frames, sampling, time_sentence, max_new_tokens)
         ids = torch.tensor([request.input_ids], device=self.model.input_device)
-        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-        if request.clip is not None:
+        inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if request.clip is not None and request.clip.features is not None:
+            inputs["video_features"] = [self._encode(watch, request.clip)]
+        elif request.clip is not None:
             inputs["pixel_values_videos"] = self._pixels(watch, request.clip).to(self.model.input_device)
             inputs["num_video_frames"] = torch.tensor([request.clip.num_frames], device=self.model.input_device)
             if self.model.config.reads_question:
@@ -175,18 +181,55 @@ class VideoQA:
             InputError: an argument is out of range, the video alone is longer than the language model reads, or the
                 model reads the question before it compresses the video.
         """
+        self._check_reads_no_question()
+        watch = Stopwatch(self.model.input_device)
+        opener = _SHORTEST_QUESTION
+        builder, request = self._request(watch, video, opener, num_frames, sampling, time_sentence, max_new_tokens=1)
+        features = None if request.clip is None else self._encode(watch, request.clip)
+        return Chat(
+            self.model, self.processor, builder, request.clip, features, self.context_length, dict(watch.seconds)
+        )
+
+    def encode(self, video: VideoInput, *, num_frames: int = 64, sampling: str = "uniform") -> EncodedVideo:
+        """Encode a video once and for all: to be kept in a file (`save`), and asked about in place of the video.
+
+        Args:
+            video: as in `prepare`; it is read and encoded now.
+            num_frames: as in `prepare`.
+            sampling: as in `prepare`.
+
+        Returns:
+            its tokens [V, D] and what is known of it.
+
+        Raises:
+            VideoError: the video cannot be read.
+            InputError: an argument is out of range, the video alone is longer than the language model reads, or the
+                model reads the question before it compresses the video.
+        """
+        self._check_reads_no_question()
+        watch = Stopwatch(self.model.input_device)
+        opener = _SHORTEST_QUESTION
+        builder, request = self._request(watch, video, opener, num_frames, sampling, False, max_new_tokens=1)
+        if builder.video is None or request.clip is None:
+            raise InputError("there is no video to encode.", fix="pass one.")
+        if isinstance(builder.video, EncodedVideo):
+            return builder.video
+        settings = {"num_frames": num_frames, "sampling": sampling}
+        about = describe(builder.video, request.clip, self.model.config, self.encoder_identity, settings)
+        source = builder.video.video if isinstance(builder.video, ClipFile) and about.origin is not None else None
+        return EncodedVideo(self._encode(watch, request.clip), about, source)
+
+    @cached_property
+    def encoder_identity(self) -> str:
+        """Hash of what encodes videos: who has the same reads the same encoded videos."""
+        return encoder_identity(self.model, self.processor)
+
+    def _check_reads_no_question(self) -> None:
         if self.model.config.reads_question:
             raise InputError(
                 "this model reads the question before it compresses the video, which cannot be encoded for several.",
                 fix="ask each question by itself: bimba ask, VideoQA.ask.",
             )
-        watch = Stopwatch(self.model.input_device)
-        opener = _SHORTEST_QUESTION
-        builder, request = self._request(watch, video, opener, num_frames, sampling, time_sentence, max_new_tokens=1)
-        encoded = None
-        if request.clip is not None:
-            encoded = EncodedVideo(request.clip, self._encode(watch, request.clip))
-        return Chat(self.model, self.processor, builder, encoded, self.context_length, dict(watch.seconds))
 
     def _run(
         self,
@@ -222,6 +265,8 @@ class VideoQA:
         turns = checked_turns(question, has_video=video is not None)
         with watch.stage("probe"):
             opened = None if video is None else open_video(video)
+        if isinstance(opened, EncodedVideo):
+            opened.check_encoder(self.encoder_identity)
         with watch.stage("prompt"):
             builder = RequestBuilder(self.processor, opened, turns, sampling, time_sentence)
             return builder, build_request(builder, num_frames, self.context_length, max_new_tokens)
@@ -242,7 +287,9 @@ class VideoQA:
         return pixels
 
     def _encode(self, watch: Stopwatch, clip: Clip, question_ids: Sequence[int] = ()) -> Tensor:
-        """Tokens [V, D] of a video."""
+        """Tokens [V, D] of a video; what was encoded before is there already."""
+        if clip.features is not None:
+            return clip.features.to(self.model.input_device, self.model.dtype)
         return encode_clip(self.model, self.processor, clip, watch, question_ids=question_ids, progress=self.progress)
 
     def _reported(self, stage: str, total: int, values: Iterator[T]) -> Iterator[T]:

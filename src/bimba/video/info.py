@@ -15,6 +15,9 @@ from bimba.errors import VideoError
 RGBFrame = npt.NDArray[np.uint8]
 """A decoded frame: uint8 RGB [H, W, 3], upright."""
 
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v")
+"""What videos are called where a folder is searched for them; the oftener the earlier."""
+
 Kind = Literal["video", "image", "animation", "folder"]
 """A stream of packets; one still picture; an animated webp or png; a folder of pictures."""
 

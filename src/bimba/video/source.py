@@ -85,6 +85,11 @@ class Video:
     ) -> None:
         self.close()
 
+    @property
+    def reading(self) -> dict[str, Any]:
+        """Options that decide which frame has which number."""
+        return dict(self._options)
+
     @cached_property
     def info(self) -> VideoInfo:
         """What it holds.

@@ -6,10 +6,8 @@ from pathlib import Path
 
 from bimba.errors import InputError, VideoError
 from bimba.evaluation.benchmarks.question import Question
+from bimba.video.info import VIDEO_SUFFIXES
 from bimba.video.probe import probe
-
-_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi")
-"""Tried in this order where a file is called otherwise than its annotations say."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def checked_folder(folder: Path) -> Path:
 def find_video(folder: Path, name: str) -> Path | None:
     """The file of a video: under its name, or without the folders of its name, or with another known suffix."""
     for place in (folder / name, folder / Path(name).name):
-        for path in (place, *(place.with_suffix(suffix) for suffix in _SUFFIXES)):
+        for path in (place, *(place.with_suffix(suffix) for suffix in VIDEO_SUFFIXES)):
             if _is_file(path):
                 return path
     return None

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bimba.errors import InputError
-from bimba.inference.clip import Clip, open_video
+from bimba.inference.clip import Clip
+from bimba.inference.opening import open_video
 from bimba.video.source import Video
 
 _PATHS = ("url", "path", "video_path", "video")

@@ -8,9 +8,9 @@ from PIL import Image
 
 from bimba.errors import InputError
 from bimba.needles.haystacks.procedural import FrameArray
+from bimba.video.info import VIDEO_SUFFIXES
 from bimba.video.source import Video
 
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v")
 FRAMES_AT_ONCE = 32
 """Frames that are decoded together: bounds the memory."""
 

@@ -1,0 +1,242 @@
+"""A video's tokens and what is known of it: kept in a file of its own, and asked about like the video itself.
+
+An encoded video is a safetensors file `*.bimba`: one tensor "video" [V, D], and what `About` holds as JSON.
+
+Shapes: V tokens of the video, separators included, D width of the language model.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from bimba.errors import InputError, VideoError
+from bimba.inference.clip import Clip
+from bimba.inference.encoded.origin import Origin
+from bimba.video.source import Video
+
+SUFFIX = ".bimba"
+FORMAT = "bimba encoded video 1"
+_TENSOR, _KEY = "video", "about"
+
+
+@dataclass(frozen=True)
+class About:
+    """What is known of an encoded video.
+
+    Attributes:
+        encoder: hash of the model that encoded it, see `encoder_identity`.
+        model: what that model was called.
+        num_frames: that were looked at.
+        indices: their numbers in the file.
+        frame_seconds: their times; empty where they are unknown.
+        printed_seconds: their times as the time sentence prints them.
+        duration_seconds: of the whole video; 0 where it is unknown.
+        settings: how frames were chosen and pooled.
+        reading: options of `Video` with which their numbers hold.
+        origin: the video that was encoded; None if it was no file.
+        made_with: code, machine and time.
+    """
+
+    encoder: str
+    model: str
+    num_frames: int
+    indices: tuple[int, ...]
+    frame_seconds: tuple[float, ...]
+    printed_seconds: tuple[float, ...]
+    duration_seconds: float
+    settings: dict[str, Any]
+    reading: dict[str, Any]
+    origin: Origin | None
+    made_with: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedVideo:
+    """A video as the language model reads it, to be asked about as often as one likes.
+
+    Args:
+        features: tokens [V, D].
+        about: what is known of it.
+        video: that it comes from; None if it was no file, or is not where it was.
+        path: where it is kept; None if it is not.
+    """
+
+    features: Tensor
+    about: About
+    video: Video | None = None
+    path: Path | None = None
+
+    def __repr__(self) -> str:
+        """Its size and where it comes from."""
+        origin = "frames" if self.about.origin is None else Path(self.about.origin.path).name
+        return f"EncodedVideo({origin}, {self.about.num_frames} frames, {len(self.features)} tokens)"
+
+    def choose(self, num_frames: int, sampling: str) -> Clip:
+        """Its frames, whatever is asked: they are chosen already."""
+        del num_frames, sampling
+        return self.clip
+
+    def shortened(self, num_frames: int, sampling: str) -> Clip:
+        """Its frames: none can be taken away."""
+        return self.choose(num_frames, sampling)
+
+    @property
+    def clip(self) -> Clip:
+        """Its frames, which can be decoded while the video that it comes from is there, and its tokens."""
+        about = self.about
+        return Clip(
+            num_frames=about.num_frames,
+            frames=lambda: self.source().frames(about.indices),
+            frame_seconds=about.frame_seconds,
+            printed_seconds=about.printed_seconds,
+            duration_seconds=about.duration_seconds,
+            indices=about.indices,
+            features=self.features,
+        )
+
+    def source(self) -> Video:
+        """The video that it comes from.
+
+        Raises:
+            VideoError: it was no file, or is no longer where it was.
+        """
+        if self.video is None:
+            raise VideoError(
+                f"the video of {self.path or 'these tokens'} is not at hand, so that its frames cannot be shown.",
+                fix="put it where it was when it was encoded; questions can be asked without it.",
+            )
+        return self.video
+
+    def check_encoder(self, identity: str) -> None:
+        """Refuse what another model encoded.
+
+        Args:
+            identity: of the model that is asked, see `encoder_identity`.
+
+        Raises:
+            InputError: it is another one's.
+        """
+        if identity != self.about.encoder:
+            raise InputError(
+                f"{self.path or 'the video'} was encoded by another model ({self.about.model}): its encoder has the "
+                f"hash {self.about.encoder[:12]}, that of the model that is asked {identity[:12]}.",
+                fix="ask that model (--model), or encode the video again with this one (bimba encode).",
+            )
+
+    def save(self, path: str | Path) -> Path:
+        """Write it to a file, whole or not at all.
+
+        Args:
+            path: of the file, which should end in .bimba; what is there is replaced.
+
+        Raises:
+            InputError: it cannot be written there; no room is left, say.
+        """
+        target = Path(path)
+        about = self.about
+        if about.origin is not None and self.video is not None:
+            # Seen from where it lies; its contents are those of before it was read.
+            about = replace(about, origin=about.origin.seen_from(target.parent, Path(str(self.video.source))))
+        metadata = {"format": FORMAT, _KEY: json.dumps(asdict(about), ensure_ascii=False)}
+        content = save({_TENSOR: self.features.detach().cpu().contiguous()}, metadata)
+        partial = partial_of(target)
+        try:
+            with partial.open("wb") as written:
+                written.write(content)
+                written.flush()
+                os.fsync(written.fileno())
+            partial.replace(target)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise InputError(
+                f"{target} cannot be written: {error.strerror or error} ({len(content):,} bytes).",
+                fix="make room there, or name a file elsewhere.",
+            ) from error
+        return target
+
+
+def partial_of(target: Path) -> Path:
+    """What a file is called until it is whole."""
+    return target.with_name(f".{target.name}.part")
+
+
+def read_encoded(path: str | Path) -> EncodedVideo:
+    """Read an encoded video.
+
+    Args:
+        path: of a file that `EncodedVideo.save` wrote.
+
+    Raises:
+        VideoError: it is no such file, is damaged or of another version, or the video that it comes from has changed.
+    """
+    file = Path(path)
+    with _opened(file) as (opened, about):
+        features = opened.get_tensor(_TENSOR)
+    if features.ndim != 2 or not features.is_floating_point():
+        raise _damaged(file, f"its tokens are {features.dtype} {list(features.shape)}")
+    video = None
+    if about.origin is not None:
+        source = about.origin.found_from(file.parent)
+        if source is not None:
+            _check_same(about.origin, source, file)
+            video = Video(source, **about.reading)
+    return EncodedVideo(features, about, video, file)
+
+
+def read_about(path: Path) -> About:
+    """What a file tells of the video that it holds; its tokens are not read.
+
+    Raises:
+        VideoError: it is no such file, is damaged, or of another version.
+    """
+    with _opened(path) as (_, about):
+        return about
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[tuple[Any, About]]:
+    if not file.is_file():
+        raise VideoError(f"there is no file {file}.", fix="check the name; bimba encode VIDEO writes such files.")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise VideoError(
+                    f"{file} is no encoded video of this version, but {metadata.get('format', 'something else')!r}.",
+                    fix="encode the video again (bimba encode).",
+                )
+            yield opened, _about(metadata.get(_KEY, ""), file)
+    except (SafetensorError, OSError) as error:
+        raise _damaged(file, str(error)) from error
+
+
+def _damaged(file: Path, how: str) -> VideoError:
+    return VideoError(
+        f"{file} is no encoded video, or is damaged: {how}.", fix="encode the video again (bimba encode)."
+    )
+
+
+def _about(text: str, file: Path) -> About:
+    try:
+        content = json.loads(text)
+        origin = content["origin"]
+        tuples = {name: tuple(content[name]) for name in ("indices", "frame_seconds", "printed_seconds")}
+        return About(**content | tuples | {"origin": None if origin is None else Origin(**origin)})
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise _damaged(file, f"what it says of its video cannot be read ({error})") from error
+
+
+def _check_same(origin: Origin, source: Path, file: Path) -> None:
+    if not origin.is_same(source):
+        raise VideoError(
+            f"{source} is not what it was when {file} was made from it.",
+            fix="encode it again (bimba encode); or, to ask about what it was, move the video away.",
+        )
