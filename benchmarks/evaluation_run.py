@@ -20,6 +20,7 @@ from bimba.evaluation.benchmarks import find_benchmark, prepare
 from bimba.evaluation.running import Answerer, BenchmarkEvaluation, BimbaAnswerer, Progress, run_benchmark
 from bimba.inference import VideoQA
 from bimba.inference.clip import Clip
+from bimba.inference.encoded import EncodedVideo
 from bimba.models.bimba.tiny import tiny_model
 from bimba.needles import make_needles
 
@@ -44,6 +45,9 @@ class Half:
 
     def check(self, num_frames: int) -> None:
         """Any length will do."""
+
+    def accept(self, encoded: EncodedVideo, num_frames: int, sampling: str) -> None:
+        """Whatever was encoded will do."""
 
     def chunks(self, clip: Clip) -> Iterator[Any]:
         """Read, or give what is there."""

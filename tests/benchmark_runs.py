@@ -14,6 +14,7 @@ from bimba.evaluation.benchmarks import Question, find_benchmark, prepare, prepa
 from bimba.evaluation.provenance import session
 from bimba.evaluation.running import BenchmarkEvaluation, Ran, run_benchmark
 from bimba.inference.clip import Clip
+from bimba.inference.encoded import EncodedVideo
 from bimba.needles import make_needles
 
 NUM_VIDEOS, PER_VIDEO = 6, 3
@@ -57,6 +58,9 @@ class Parrot:
 
     def check(self, num_frames: int) -> None:
         """Any length will do."""
+
+    def accept(self, encoded: EncodedVideo, num_frames: int, sampling: str) -> None:
+        """Whatever was encoded will do."""
 
     def chunks(self, clip: Clip) -> Iterator[int]:
         return (int(frame.sum()) for frame in clip.frames())

@@ -5,7 +5,7 @@ Shapes: T frames, S patches a frame, Dv width of the vision tower, V tokens of t
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -37,6 +37,23 @@ class Reply:
     said: str
     token_ids: tuple[int, ...]
     scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A video that was encoded before.
+
+    Attributes:
+        features: its tokens [V, D].
+        num_frames: that they are of.
+    """
+
+    features: Tensor
+    num_frames: int
+
+
+Seen = Tensor | Tokens
+"""What is known of a video: features [T, S, Dv] of its frames, or its tokens."""
 
 
 class Asker:
@@ -75,32 +92,38 @@ class Asker:
         """
         self._check_length(num_frames, self._processor.num_video_tokens(num_frames))
 
-    @torch.no_grad()
     def look(self, frames: Iterable[NDArray[np.uint8]]) -> Tensor:
         """Features [T, S, Dv] of frames, each uint8 ``[H, W, 3]``; few pixels are in memory at a time."""
         # As many as the tower takes at once, so that the features are to the bit those of all pixels together.
-        return self.look_at(self.pixels(frames))
+        return self._features(self.pixels(frames))
 
     def pixels(self, frames: Iterable[NDArray[np.uint8]]) -> Iterator[Tensor]:
         """Pixels [t, 3, S, S] of frames, as many at a time as the tower takes at once; needs no model."""
         return (self._processor.make_pixels(chunk) for chunk in _batches(frames, FRAMES_PER_STEP))
 
+    def look_at(self, chunks: Iterable[Tensor | Tokens]) -> Seen:
+        """Features [T, S, Dv] of pixels, each [t, 3, S, S]; what was encoded before is looked at no more."""
+        iterator = iter(chunks)
+        first = next(iterator)
+        if isinstance(first, Tokens):
+            return first
+        return self._features(chain([first], (chunk for chunk in iterator if isinstance(chunk, Tensor))))
+
     @torch.no_grad()
-    def look_at(self, pixels: Iterable[Tensor]) -> Tensor:
-        """Features [T, S, Dv] of pixels, each [t, 3, S, S]."""
+    def _features(self, pixels: Iterable[Tensor]) -> Tensor:
         return torch.cat([self._model.get_vision_features(chunk) for chunk in pixels])
 
     @torch.no_grad()
-    def answer(self, vision_features: Tensor | None, queries: Sequence[Query]) -> list[Reply]:
-        """Ask about the video with these features [T, S, Dv], in words and by the likelihood of options.
+    def answer(self, seen: Seen | None, queries: Sequence[Query]) -> list[Reply]:
+        """Ask about a video that was looked at, in words and by the likelihood of options.
 
-        Without features each query is one about no video; its turn says all.
+        Without a video each query is one about no video; its turn says all.
 
         Raises:
             InputError: a prompt is longer than the language model reads.
         """
         replies = []
-        for beginning, prompts, asked in self._begin(vision_features, queries):
+        for beginning, prompts, asked in self._begin(seen, queries):
             said = self._say(beginning, prompts)
             scores = self._score(beginning, prompts, asked)
             replies += [
@@ -110,11 +133,11 @@ class Asker:
         return replies
 
     @torch.no_grad()
-    def choose(self, vision_features: Tensor, queries: Sequence[Query], letters: Sequence[str]) -> list[list[float]]:
+    def choose(self, seen: Seen, queries: Sequence[Query], letters: Sequence[str]) -> list[list[float]]:
         """Log-probability of each letter as the beginning of the answer to each query, in one pass.
 
         Args:
-            vision_features: of the video, [T, S, Dv].
+            seen: the video.
             queries: whose turns ask for a letter.
             letters: of the options.
 
@@ -123,20 +146,18 @@ class Asker:
         """
         ids = torch.tensor(letter_ids(self._processor, letters))
         scores: list[list[float]] = []
-        for beginning, prompts, _ in self._begin(vision_features, queries):
+        for beginning, prompts, _ in self._begin(seen, queries):
             for batch in _batches(prompts, self._batch_size):
                 logits = beginning.logits([prompt.rest for prompt in batch], num_kept=1)
                 scores += logits[:, -1].log_softmax(-1).cpu()[:, ids].double().tolist()
         return scores
 
     @torch.no_grad()
-    def losses(
-        self, vision_features: Tensor | None, query: Query, continuations: Sequence[str]
-    ) -> list[tuple[float, bool]]:
+    def losses(self, seen: Seen | None, query: Query, continuations: Sequence[str]) -> list[tuple[float, bool]]:
         """How surprising each continuation of a prompt is: mean negative log-probability of its tokens, in nats.
 
         Args:
-            vision_features: of the video, [T, S, Dv]; None without one.
+            seen: the video; None without one.
             query: whose prompt is continued.
             continuations: texts, not empty.
 
@@ -150,7 +171,7 @@ class Asker:
         if not all(ids):
             raise InputError("a continuation is empty, so that nothing can be measured.", fix="give it some text.")
         found: list[tuple[float, bool]] = []
-        for beginning, [prompt], _ in self._begin(vision_features, [query]):
+        for beginning, [prompt], _ in self._begin(seen, [query]):
             for batch in _batches(ids, self._batch_size):
                 rests = [prompt.rest + more for more in batch]
                 width = 1 + max(map(len, batch))
@@ -162,24 +183,28 @@ class Asker:
         return found
 
     def _begin(
-        self, vision_features: Tensor | None, queries: Sequence[Query]
+        self, seen: Seen | None, queries: Sequence[Query]
     ) -> Iterator[tuple[Beginning, list[Prompt], Sequence[Query]]]:
         """The video read once, and the prompts that go on from there; once a query if the compressor reads it."""
         if not queries:
             return
-        if vision_features is None:
+        if seen is None:
             for query in queries:
                 yield self._prompts(None, 0, [query])
             return
+        if isinstance(seen, Tokens):
+            video = seen.features.to(self._model.input_device, self._model.dtype)
+            yield self._prompts(video, seen.num_frames, queries)
+            return
         if not self._model.config.reads_question:
-            [video] = self._model.encode_features(vision_features)
-            yield self._prompts(video, len(vision_features), queries)
+            [video] = self._model.encode_features(seen)
+            yield self._prompts(video, len(seen), queries)
             return
         for query in queries:
             ids = torch.tensor(self._processor.question_ids(query.question), device=self._model.input_device)
             words = self._model.get_input_embeddings()(ids)
-            [video] = self._model.encode_features(vision_features, questions=[words])
-            yield self._prompts(video, len(vision_features), [query])
+            [video] = self._model.encode_features(seen, questions=[words])
+            yield self._prompts(video, len(seen), [query])
 
     def _prompts(
         self, video: Tensor | None, num_frames: int, queries: Sequence[Query]

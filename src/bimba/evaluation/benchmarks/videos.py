@@ -6,6 +6,9 @@ from pathlib import Path
 
 from bimba.errors import InputError, VideoError
 from bimba.evaluation.benchmarks.question import Question
+from bimba.inference.encoded import SUFFIX
+from bimba.inference.encoded.video import read_about
+from bimba.inference.opening import is_encoded
 from bimba.video.info import VIDEO_SUFFIXES
 from bimba.video.probe import probe
 
@@ -37,12 +40,14 @@ def checked_folder(folder: Path) -> Path:
 
 
 def find_video(folder: Path, name: str) -> Path | None:
-    """The file of a video: under its name, or without the folders of its name, or with another known suffix."""
-    for place in (folder / name, folder / Path(name).name):
-        for path in (place, *(place.with_suffix(suffix) for suffix in VIDEO_SUFFIXES)):
-            if _is_file(path):
-                return path
-    return None
+    """The file of a video: under its name, or without the folders of its name, or with another known suffix.
+
+    Where there is none, what `bimba encode` made of it.
+    """
+    places = (folder / name, folder / Path(name).name)
+    files = [path for place in places for path in (place, *map(place.with_suffix, VIDEO_SUFFIXES))]
+    encoded = [path.with_name(path.name + SUFFIX) for path in files] + [place.with_suffix(SUFFIX) for place in places]
+    return next(filter(_is_file, files + encoded), None)
 
 
 def check_videos(
@@ -88,7 +93,7 @@ def _is_file(path: Path) -> bool:
 
 def _problem(path: Path) -> str | None:
     try:
-        probe(path)
+        read_about(path) if is_encoded(path) else probe(path)
     except VideoError as error:
         return error.problem
     return None

@@ -5,10 +5,12 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from bimba.evaluation.answering import Asker, Query
+from bimba.evaluation.answering import Asker, Query, Tokens
 from bimba.evaluation.provenance import session
 from bimba.inference import VideoQA
 from bimba.inference.clip import Clip
+from bimba.inference.encoded import EncodedVideo
+from bimba.inference.encoded.describing import settings_of
 
 
 class Answerer(Protocol):
@@ -19,6 +21,13 @@ class Answerer(Protocol):
 
         Raises:
             InputError: it is.
+        """
+
+    def accept(self, encoded: EncodedVideo, num_frames: int, sampling: str) -> None:
+        """Refuse a video that was encoded before, if it is not what looking at it now would give.
+
+        Raises:
+            InputError: it is not.
         """
 
     def chunks(self, clip: Clip) -> Iterator[Any]:
@@ -55,16 +64,29 @@ class BimbaAnswerer:
         """
         self._asker.check(num_frames)
 
-    def chunks(self, clip: Clip) -> Iterator[Tensor]:
-        """Pixels [t, 3, S, S]."""
+    def accept(self, encoded: EncodedVideo, num_frames: int, sampling: str) -> None:
+        """Refuse what another model encoded, or this one in another way.
+
+        Raises:
+            InputError: it was.
+        """
+        encoded.check_encoder(self._qa.encoder_identity)
+        looking = {"num_frames": num_frames, "sampling": sampling}
+        encoded.check_settings(settings_of(self._qa.model.config, None, looking))
+
+    def chunks(self, clip: Clip) -> Iterator[Tensor | Tokens]:
+        """Pixels [t, 3, S, S]; the tokens, where the video was encoded before."""
+        if clip.features is not None:
+            return iter([Tokens(clip.features, clip.num_frames)])
         return self._asker.pixels(clip.frames())
 
-    def say(self, chunks: Iterable[Tensor], queries: Sequence[Query]) -> list[str]:
+    def say(self, chunks: Iterable[Tensor | Tokens], queries: Sequence[Query]) -> list[str]:
         """Answer in words, greedily."""
-        features = self._asker.look_at(chunks)
-        return [reply.said for reply in self._asker.answer(features, queries)]
+        return [reply.said for reply in self._asker.answer(self._asker.look_at(chunks), queries)]
 
-    def choose(self, chunks: Iterable[Tensor], queries: Sequence[Query], letters: Sequence[str]) -> list[list[float]]:
+    def choose(
+        self, chunks: Iterable[Tensor | Tokens], queries: Sequence[Query], letters: Sequence[str]
+    ) -> list[list[float]]:
         """Log-probability of each letter as the answer's beginning."""
         return self._asker.choose(self._asker.look_at(chunks), queries, letters)
 

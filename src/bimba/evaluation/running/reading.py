@@ -13,9 +13,9 @@ from typing import Generic, TypeVar
 
 from bimba.errors import VideoError
 from bimba.evaluation.running.claims import Claim
-from bimba.inference.clip import Clip, ClipFile
+from bimba.inference.clip import Clip
+from bimba.inference.opening import Opened, open_video
 from bimba.video.info import FileStamp
-from bimba.video.source import Video
 
 P = TypeVar("P")
 
@@ -82,7 +82,7 @@ class Reader(Generic[P]):
         claims: Iterator[Claim | None],
         *,
         find: Callable[[str], Path],
-        choose: Callable[[ClipFile], Clip],
+        choose: Callable[[Opened], Clip],
         make: Callable[[Clip], Iterator[P]],
         on_start: Callable[[], None] | None = None,
     ) -> None:
@@ -154,7 +154,7 @@ class Reader(Generic[P]):
         try:
             path = self._find(claim.unit.video)
             stamp = "{}-{}".format(*FileStamp.of(path))
-            clip = self._choose(ClipFile(Video(path)))
+            clip = self._choose(open_video(path))
         except VideoError as error:
             return self._put(_Opened(claim, None, stamp, error.problem)) and self._put(_Ended(None))
         if not self._put(_Opened(claim, clip, stamp, None)):

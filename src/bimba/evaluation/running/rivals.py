@@ -30,6 +30,7 @@ from bimba.errors import CheckpointError, InputError
 from bimba.evaluation.answering import Query
 from bimba.evaluation.provenance import session
 from bimba.inference.clip import Clip
+from bimba.inference.encoded import EncodedVideo
 from bimba.text.prompts import VIDEO_TOKEN
 
 Inputs = dict[str, torch.Tensor]
@@ -89,6 +90,18 @@ class TransformersAnswerer:
 
     def check(self, num_frames: int) -> None:
         """Nothing is known beforehand of how many tokens such a model makes of a frame."""
+
+    def accept(self, encoded: EncodedVideo, num_frames: int, sampling: str) -> None:
+        """Refuse it: this model reads no tokens of ours.
+
+        Raises:
+            InputError: always.
+        """
+        del num_frames, sampling
+        raise InputError(
+            f"{encoded.path or 'the video'} is encoded, which only models of ours read.",
+            fix="name the folder of the videos themselves (--videos DIR).",
+        )
 
     def chunks(self, clip: Clip) -> Iterator[Shown]:
         """Frames with their times."""

@@ -29,6 +29,8 @@ from bimba.evaluation.running.settings import BenchmarkEvaluation
 from bimba.evaluation.running.units import Unit, own_first, units_of
 from bimba.inference import load
 from bimba.inference.clip import Clip
+from bimba.inference.encoded import EncodedVideo
+from bimba.inference.opening import Opened
 
 _LOCK_NAME, _LOCK_SECONDS = ".setup.lock", 600.0
 MakeAnswerer = Callable[[], Answerer]
@@ -235,7 +237,7 @@ class _Run:
         reader = Reader(
             taken,
             find=lambda name: find_video(self._videos, name) or self._videos / name,
-            choose=lambda clip: clip.choose(self._settings.frames, self._settings.sampling),
+            choose=lambda opened: self._choose(answerer, opened),
             make=answerer.chunks,
             on_start=on_reader_start,
         )
@@ -245,6 +247,12 @@ class _Run:
                 reading.claim.release()
                 report(self._progress())
         return len(self._asked)
+
+    def _choose(self, answerer: Answerer, opened: Opened) -> Clip:
+        """The frames that are asked for."""
+        if isinstance(opened, EncodedVideo):
+            answerer.accept(opened, self._settings.frames, self._settings.sampling)
+        return opened.choose(self._settings.frames, self._settings.sampling)
 
     def _answers(self, answerer: Answerer, reading: Reading[Any]) -> list[Answer]:
         """Answers to what is missing, as if nothing were answered: batches are those of a run without a break."""

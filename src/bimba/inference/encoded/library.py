@@ -60,13 +60,9 @@ class Entry:
             return State.STALE, error.problem
         if about.encoder != encoder:
             return State.FOREIGN, f"{about.model} encoded it, which is another model"
-        differing = [
-            f"{name} {about.settings.get(name)} there, {settings.get(name)} now"
-            for name in sorted(about.settings.keys() | settings.keys())
-            if about.settings.get(name) != settings.get(name)
-        ]
+        differing = about.differences(settings)
         if differing:
-            return State.FOREIGN, ", ".join(differing)
+            return State.FOREIGN, differing
         if about.origin is None or not about.origin.is_same(self.video):
             return State.STALE, "the video has changed since"
         return State.DONE, ""

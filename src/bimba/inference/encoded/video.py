@@ -57,6 +57,12 @@ class About:
     origin: Origin | None
     made_with: dict[str, Any]
 
+    def differences(self, settings: dict[str, Any]) -> str:
+        """How other settings differ, in words; "" if they do not."""
+        names = sorted(self.settings.keys() | settings.keys())
+        values = {name: (self.settings.get(name), settings.get(name)) for name in names}
+        return ", ".join(f"{name} {old} there, {new} now" for name, (old, new) in values.items() if old != new)
+
 
 @dataclass(frozen=True, eq=False)
 class EncodedVideo:
@@ -129,6 +135,22 @@ class EncodedVideo:
                 f"{self.path or 'the video'} was encoded by another model ({self.about.model}): its encoder has the "
                 f"hash {self.about.encoder[:12]}, that of the model that is asked {identity[:12]}.",
                 fix="ask that model (--model), or encode the video again with this one (bimba encode).",
+            )
+
+    def check_settings(self, settings: dict[str, Any]) -> None:
+        """Refuse what was looked at in another way than is asked for.
+
+        Args:
+            settings: see `bimba.inference.encoded.describing.settings_of`.
+
+        Raises:
+            InputError: it was; says how.
+        """
+        differing = self.about.differences(settings)
+        if differing:
+            raise InputError(
+                f"{self.path or 'the video'} was encoded in another way: {differing}.",
+                fix="ask for the same, or encode the video again (bimba encode).",
             )
 
     def save(self, path: str | Path) -> Path:
