@@ -31,14 +31,14 @@ def report() -> str:
         models = {"the tiny model": VideoQA(*tiny_model(seed=0)), "bimba-nano": bimba.load("bimba-nano", device="cpu")}
         rows = [_row(called, qa, video, folder / "video.bimba") for called, qa in models.items()]
     told = (
-        f"A video of 10 minutes, 640 x 360, 25 frames a second; 64 frames; medians of {NUM_ROUNDS} rounds. Seconds from "
-        "the call to the first token; a first question reads, looks at and compresses the video, the second one of a "
+        f"A video of 10 minutes, 640 x 360, 25 frames a second; 64 frames; medians of {NUM_ROUNDS} rounds. Seconds "
+        "from the call to the first token; a first question reads, looks at and compresses the video, the second one of a "
         "chat reads what it adds, and one about an encoded file reads the file and the prompt."
     )
     head = "| model | first question | second, in a chat | of the first | any, of an encoded file | of the first |"
     table = "\n".join([head, "| --- | --- | --- | --- | --- | --- |", *rows])
     asked_for = f"At most {MOST:.2f} of the first is asked for on the tiny model."
-    return "\n\n".join(["## A second question", told, table, asked_for])
+    return f"## A second question\n\n{told}\n\n{table}\n\n{asked_for}"
 
 
 def _row(called: str, qa: VideoQA, video: Path, file: Path) -> str:
