@@ -32,8 +32,8 @@ def report() -> str:
         rows = [_row(called, qa, video, folder / "video.bimba") for called, qa in models.items()]
     told = (
         f"A video of 10 minutes, 640 x 360, 25 frames a second; 64 frames; medians of {NUM_ROUNDS} rounds. Seconds "
-        "from the call to the first token; a first question reads, looks at and compresses the video, the second one of "
-        "a chat reads what it adds, and one about an encoded file reads the file and the prompt."
+        "from the call to the first token; a first question reads, looks at and compresses the video, the second one "
+        "of a chat reads what it adds, and one about an encoded file reads the file and the prompt."
     )
     head = "| model | first question | second, in a chat | of the first | any, of an encoded file | of the first |"
     table = "\n".join([head, "| --- | --- | --- | --- | --- | --- |", *rows])
