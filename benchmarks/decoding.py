@@ -11,7 +11,8 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def _findings(path: Path, wanted: list[int], readers: Readers) -> list[str]:
         theirs = readers[DECORD](path, wanted)
         num_equal = sum(np.array_equal(*pair) for pair in zip(ours, theirs, strict=True))
         findings.append(f"{num_equal} of the {len(wanted)} frames are equal to decord's, byte for byte.")
-    needed = _packets_needed(path, wanted)
+    needed = packets_needed(path, wanted)
     held = "nothing" if work.num_packets == needed else f"{work.num_packets - needed:+,} packets"
     findings.append(
         f"{needed:,} packets lie from the last keyframe of each wanted frame up to it; {held} beyond them went to the "
@@ -113,33 +114,41 @@ def _findings(path: Path, wanted: list[int], readers: Readers) -> list[str]:
 
 def _read_and_count(path: Path, wanted: list[int]) -> tuple[Frames, Work]:
     """Our frames, and what the reader logs of its work."""
+    with noted_work() as notes:
+        frames = _read_ours(path, wanted)
+    return frames, notes[-1]
+
+
+@contextmanager
+def noted_work() -> Iterator[list[Work]]:
+    """A list to which what each reading of a file took is added when it ends."""
     logger, messages = logging.getLogger("bimba.video.decoders.pyav"), _Messages()
     level = logger.level
     logger.addHandler(messages)
     logger.setLevel(logging.DEBUG)
     try:
-        frames = _read_ours(path, wanted)
+        yield messages.works
     finally:
         logger.removeHandler(messages)
         logger.setLevel(level)
-    found = [match for text in messages.texts if (match := _DELIVERED.search(text))]
-    _, num_packets, num_decoded, num_seeks = map(int, found[-1].groups())
-    return frames, Work(num_packets, num_decoded, num_seeks)
 
 
 class _Messages(logging.Handler):
-    """Keeps what is logged."""
+    """Keeps what is logged of each reading."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
-        self.texts: list[str] = []
+        self.works: list[Work] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep one record's text."""
-        self.texts.append(record.getMessage())
+        """Keep what one record tells, if it is of a reading's end."""
+        match = _DELIVERED.search(record.getMessage())
+        if match is not None:
+            _, num_packets, num_decoded, num_seeks = map(int, match.groups())
+            self.works.append(Work(num_packets, num_decoded, num_seeks))
 
 
-def _packets_needed(path: Path, wanted: list[int]) -> int:
+def packets_needed(path: Path, wanted: list[int]) -> int:
     """Packets from the last keyframe before each wanted frame up to the frame, each counted once."""
     with av.open(path) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]

@@ -31,7 +31,7 @@ Texture = npt.NDArray[np.int16]
 
 def write_videos(keyframes_every: Sequence[int]) -> list[Path]:
     """Paths of the files, one for each distance of keyframes; those that are missing are written first."""
-    folder = _cache_folder()
+    folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"moving-{_VERSION}-{every}.mp4" for every in keyframes_every]
     missing = {path: every for path, every in zip(paths, keyframes_every, strict=True) if not path.is_file()}
@@ -40,7 +40,8 @@ def write_videos(keyframes_every: Sequence[int]) -> list[Path]:
     return paths
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Where videos are kept for the next run."""
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "bimba" / "benchmarks"
 
@@ -52,7 +53,7 @@ def _write(keyframes_every: dict[Path, int]) -> None:
         for path, every in keyframes_every.items():
             container = stack.enter_context(av.open(temporary[path], "w", format="mp4"))
             outputs.append((container, _add_stream(container, every)))
-        for number, planes in enumerate(_pictures()):
+        for number, planes in enumerate(pictures()):
             if number % _REPORT_EVERY == 0:
                 print(f"  writing the videos: {number:,} of {NUM_FRAMES:,} frames", file=sys.stderr, flush=True)
             for container, stream in outputs:
@@ -74,7 +75,7 @@ def _add_stream(container: OutputContainer, keyframes_every: int) -> VideoStream
     return stream
 
 
-def _pictures() -> Iterator[Planes]:
+def pictures() -> Iterator[Planes]:
     """Luma and, below it, both chroma planes of each picture, uint8 [H * 3 / 2, W]."""
     chance = np.random.default_rng(0)
     noises = chance.normal(0, 3, (_NUM_NOISES, HEIGHT, WIDTH)).round().astype(np.int16)

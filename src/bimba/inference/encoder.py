@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bimba.inference.ahead import Ahead
 from bimba.inference.clip import Clip
+from bimba.inference.free_memory import FreeMemory
 from bimba.inference.stopwatch import Stopwatch
 from bimba.models.bimba.encoding import FRAMES_PER_STEP
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
@@ -96,10 +97,11 @@ def _pixels(
     told: Progress,
 ) -> Iterator[Tensor]:
     """Pixels [t, 3, S, S] on the tower's device; told of those that the tower has seen when the next are asked for."""
-    done = 0
+    done, memory = 0, FreeMemory()
     for piece in pieces:
         yield processor.normalise(piece.to(model.input_device))
         done += len(piece)
+        memory.after_piece()
         told("vision", done, num_frames)
     told("compress", 0, 1)
 

@@ -118,12 +118,12 @@ def begin_peak() -> int | None:
         Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
     except OSError:
         return peak_bytes()
-    return _status_bytes("VmRSS")
+    return status_bytes("VmRSS")
 
 
 def peak_bytes() -> int | None:
     """The most memory so far."""
-    peak = _status_bytes("VmHWM")
+    peak = status_bytes("VmHWM")
     if peak is not None or sys.platform == "win32":
         return peak
     import resource
@@ -132,8 +132,8 @@ def peak_bytes() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _status_bytes(key: str) -> int | None:
-    """An entry of the system's record of this process."""
+def status_bytes(key: str) -> int | None:
+    """An entry of the system's record of this process, such as "VmRSS"; None where there is no such record."""
     if not _STATUS.exists():
         return None
     found = (line.split()[1] for line in _STATUS.read_text().splitlines() if line.startswith(f"{key}:"))
