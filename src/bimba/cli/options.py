@@ -16,13 +16,6 @@ _LARGEST_SEED = 2**63 - 1
 _SCHEMES = ("http", "https", "ftp", "s3", "gs", "rtsp", "rtmp")
 
 
-class Sampling(StrEnum):
-    """How frames are chosen."""
-
-    uniform = "uniform"
-    fps = "fps"
-
-
 class Backend(StrEnum):
     """What decodes."""
 
@@ -30,7 +23,7 @@ class Backend(StrEnum):
     torchcodec = "torchcodec"
 
 
-_VIDEO, _MODEL, _ANSWER, _OUTPUT = "The video", "The model", "The answer", "What is printed"
+VIDEO_PANEL, _MODEL, _ANSWER, OUTPUT_PANEL = "The video", "The model", "The answer", "What is printed"
 
 VideoPath = Annotated[
     Path,
@@ -83,52 +76,51 @@ TemporalPooling = Annotated[
         metavar="N", help="Average so many frames into one: fewer tokens of the video.", min=1, rich_help_panel=_MODEL
     ),
 ]
-Frames = Annotated[int, typer.Option(metavar="N", help="At most so many frames are looked at.", rich_help_panel=_VIDEO)]
-SamplingMode = Annotated[
-    Sampling,
-    typer.Option(
-        metavar="HOW",
-        help="uniform, or fps: one frame a second; uniform still if that is more than --frames.",
-        rich_help_panel=_VIDEO,
-    ),
-]
 Start = Annotated[
     str | None,
-    typer.Option(metavar="TIME", help="Look at the video from here on: 90, 1:30 or 1:02:03.", rich_help_panel=_VIDEO),
+    typer.Option(
+        metavar="TIME", help="Look at the video from here on: 90, 1:30 or 1:02:03.", rich_help_panel=VIDEO_PANEL
+    ),
 ]
-End = Annotated[str | None, typer.Option(metavar="TIME", help="Look at it up to here.", rich_help_panel=_VIDEO)]
+End = Annotated[str | None, typer.Option(metavar="TIME", help="Look at it up to here.", rich_help_panel=VIDEO_PANEL)]
 VideoStream = Annotated[
     int | None,
     typer.Option(
-        metavar="N", help="Which of several video streams, from 0; else the default one.", rich_help_panel=_VIDEO
+        metavar="N", help="Which of several video streams, from 0; else the default one.", rich_help_panel=VIDEO_PANEL
     ),
 ]
 ImageFps = Annotated[
     float | None,
     typer.Option(
-        metavar="RATE", help="Pictures a second of a folder; without it they have no times.", rich_help_panel=_VIDEO
+        metavar="RATE",
+        help="Pictures a second of a folder; without it they have no times.",
+        rich_help_panel=VIDEO_PANEL,
     ),
 ]
 AllowTruncated = Annotated[
     bool,
-    typer.Option("--allow-truncated", help="Of a file that ends early, use what is there.", rich_help_panel=_VIDEO),
+    typer.Option(
+        "--allow-truncated", help="Of a file that ends early, use what is there.", rich_help_panel=VIDEO_PANEL
+    ),
 ]
 BackendName = Annotated[
     Backend,
-    typer.Option(metavar="NAME", help="What decodes: pyav, or torchcodec (extra torchcodec).", rich_help_panel=_VIDEO),
+    typer.Option(
+        metavar="NAME", help="What decodes: pyav, or torchcodec (extra torchcodec).", rich_help_panel=VIDEO_PANEL
+    ),
 ]
 Isolate = Annotated[
     bool,
     typer.Option(
         "--isolate",
         help="Decode in a process of its own, with limits: for files from strangers.",
-        rich_help_panel=_VIDEO,
+        rich_help_panel=VIDEO_PANEL,
     ),
 ]
 TimeSentence = Annotated[
     bool,
     typer.Option(
-        "--time-sentence/--no-time-sentence", help="Tell the model when the frames are.", rich_help_panel=_VIDEO
+        "--time-sentence/--no-time-sentence", help="Tell the model when the frames are.", rich_help_panel=VIDEO_PANEL
     ),
 ]
 MaxNewTokens = Annotated[
@@ -155,8 +147,10 @@ Seed = Annotated[
     int | None,
     typer.Option(metavar="N", help="The same seed draws the same tokens.", min=0, rich_help_panel=_ANSWER),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.", rich_help_panel=_OUTPUT)]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no remarks.", rich_help_panel=_OUTPUT)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.", rich_help_panel=OUTPUT_PANEL)]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress bars and no remarks.", rich_help_panel=OUTPUT_PANEL)
+]
 
 
 def open_video(
@@ -194,7 +188,7 @@ def open_video(
     return opened
 
 
-def check_numbers(frames: int, max_new_tokens: int, seed: int | None = None) -> None:
+def check_numbers(max_new_tokens: int, seed: int | None = None) -> None:
     """Refuse numbers with which nothing can be asked.
 
     Raises:
@@ -202,8 +196,6 @@ def check_numbers(frames: int, max_new_tokens: int, seed: int | None = None) -> 
     """
     if seed is not None and seed > _LARGEST_SEED:
         raise InputError(f"--seed is {seed}.", fix="take one below 2**63.")
-    if frames < 1:
-        raise InputError(f"--frames is {frames}.", fix="take at least one frame, e.g. --frames 64.")
     if max_new_tokens < 1:
         raise InputError(f"--max-new-tokens is {max_new_tokens}.", fix="allow at least one token.")
 

@@ -1,7 +1,7 @@
 """VideoQA: a video and a question in; the model's inputs, an answer, or its pieces as they come out."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from transformers import BatchFeature
 
 from bimba.errors import InputError
 from bimba.inference.answer import Answer
+from bimba.inference.budget import ANSWERS_IN_A_CHAT, AUTO
 from bimba.inference.chat import Chat, EncodedVideo
 from bimba.inference.clip import Clip, VideoInput, open_video
 from bimba.inference.encoder import Progress, encode_clip
@@ -25,10 +26,12 @@ from bimba.inference.run import AnswerStream, Run
 from bimba.inference.stopwatch import Stopwatch
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
+from bimba.video.sampling import SamplingOrRate
 
 T = TypeVar("T")
 
 _SHORTEST_QUESTION = "?"
+_ANSWER_TOKENS = 512
 
 
 class VideoQA:
@@ -57,8 +60,8 @@ class VideoQA:
         video: VideoInput | None,
         question: Conversation,
         *,
-        num_frames: int = 64,
-        sampling: str = "uniform",
+        num_frames: int | Literal["auto"] = 64,
+        sampling: SamplingOrRate = "uniform",
         time_sentence: bool = True,
         max_new_tokens: int = 512,
         **generation: Any,
@@ -69,8 +72,10 @@ class VideoQA:
             video: a video or image file, a folder of pictures, a `Video` (a part of one, a pipe, decoded in isolation),
                 frames uint8 [T, H, W, 3] (all are taken, their times are unknown), or None.
             question: the question, or a conversation that ends with one.
-            num_frames: at most so many frames are chosen.
-            sampling: "uniform" (as released), or "fps": one frame a second where that is at most `num_frames`.
+            num_frames: at most so many frames are chosen; "auto" for one a second, 64 of a short video, and no more
+                than the language model can read beside question and answer.
+            sampling: "uniform" (as released), or "fps": one frame a second where that is at most `num_frames`; a number
+                for so many a second. With "auto" the frames are uniform, and a number is the most a second.
             time_sentence: tell the model when the frames are (left out for images and bare frames, and for models that
                 were trained without, see `BimbaConfig.time_sentence`).
             max_new_tokens: room kept for the answer in the language model's context.
@@ -103,8 +108,8 @@ class VideoQA:
         video: VideoInput | None,
         question: Conversation,
         *,
-        num_frames: int = 64,
-        sampling: str = "uniform",
+        num_frames: int | Literal["auto"] = 64,
+        sampling: SamplingOrRate = "uniform",
         time_sentence: bool = True,
         max_new_tokens: int = 512,
         **generation: Any,
@@ -135,8 +140,8 @@ class VideoQA:
         video: VideoInput | None,
         question: Conversation,
         *,
-        num_frames: int = 64,
-        sampling: str = "uniform",
+        num_frames: int | Literal["auto"] = 64,
+        sampling: SamplingOrRate = "uniform",
         time_sentence: bool = True,
         max_new_tokens: int = 512,
         **generation: Any,
@@ -158,8 +163,8 @@ class VideoQA:
         self,
         video: VideoInput | None,
         *,
-        num_frames: int = 64,
-        sampling: str = "uniform",
+        num_frames: int | Literal["auto"] = 64,
+        sampling: SamplingOrRate = "uniform",
         time_sentence: bool = True,
     ) -> Chat:
         """Encode a video once, to ask about it several times.
@@ -182,7 +187,9 @@ class VideoQA:
             )
         watch = Stopwatch(self.model.input_device)
         opener = _SHORTEST_QUESTION
-        builder, request = self._request(watch, video, opener, num_frames, sampling, time_sentence, max_new_tokens=1)
+        # Who says how many frames has taken the room for questions into account; "auto" does it here.
+        room = ANSWERS_IN_A_CHAT * _ANSWER_TOKENS if num_frames == AUTO else 1
+        builder, request = self._request(watch, video, opener, num_frames, sampling, time_sentence, room)
         encoded = None
         if request.clip is not None:
             encoded = EncodedVideo(request.clip, self._encode(watch, request.clip))
@@ -192,8 +199,8 @@ class VideoQA:
         self,
         video: VideoInput | None,
         question: Conversation,
-        num_frames: int,
-        sampling: str,
+        num_frames: int | Literal["auto"],
+        sampling: SamplingOrRate,
         time_sentence: bool,
         max_new_tokens: int,
         generation: dict[str, Any],
@@ -212,13 +219,15 @@ class VideoQA:
         watch: Stopwatch,
         video: VideoInput | None,
         question: Conversation,
-        num_frames: int,
-        sampling: str,
+        num_frames: int | Literal["auto"],
+        sampling: SamplingOrRate,
         time_sentence: bool,
         max_new_tokens: int,
     ) -> tuple[RequestBuilder, Request]:
-        if not is_whole(num_frames, least=1):
-            raise InputError(f"num_frames is {num_frames!r}.", fix="take a whole number of at least one (--frames 1).")
+        if num_frames != AUTO and not is_whole(num_frames, least=1):
+            raise InputError(
+                f"num_frames is {num_frames!r}.", fix='take a whole number of at least one (--frames 1), or "auto".'
+            )
         turns = checked_turns(question, has_video=video is not None)
         with watch.stage("probe"):
             opened = None if video is None else open_video(video)
