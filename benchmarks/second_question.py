@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import bimba
 from benchmarks.reports import write_report
@@ -42,7 +43,7 @@ def report() -> str:
 
 
 def _row(called: str, qa: VideoQA, video: Path, file: Path) -> str:
-    options = {"max_new_tokens": 4}
+    options: dict[str, Any] = {"max_new_tokens": 4}
     qa.ask(video, FIRST, **options)  # compiles the kernels
     qa.encode(video).save(file)
     firsts, seconds, encoded = [], [], []

@@ -27,7 +27,7 @@ def model(tiny: VideoQA, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def planned(*words: object) -> dict[str, object]:
-    result = RUN.invoke(app, ["plan", *map(str, words), "--json"])
+    result = RUN.invoke(app, ["plan", *map(str, words), "--no-time", "--json"])
     assert result.exit_code == 0, result.output
     record: dict[str, object] = json.loads(result.stdout)
     return record
@@ -66,7 +66,7 @@ def test_the_page_fits_80_columns_and_tells_all(video: Path, model: Path, tmp_pa
     picture = tmp_path / "frames.png"
     result = RUN.invoke(
         app,
-        ["plan", str(video), "--model", str(model), "--frames", "20", "--picture", str(picture)],
+        ["plan", str(video), "--model", str(model), "--no-time", "--frames", "20", "--picture", str(picture)],
         env={"COLUMNS": "80"},
     )
     assert result.exit_code == 0
@@ -79,7 +79,7 @@ def test_the_page_fits_80_columns_and_tells_all(video: Path, model: Path, tmp_pa
 
 
 def test_what_does_not_fit_is_said(video: Path, model: Path) -> None:
-    result = RUN.invoke(app, ["plan", str(video), "--model", str(model), "--max-new-tokens", "40000"])
+    result = RUN.invoke(app, ["plan", str(video), "--model", str(model), "--no-time", "--max-new-tokens", "40000"])
     assert result.exit_code == 0
     assert "is MORE than the 32,768" in result.stdout
 
@@ -95,16 +95,18 @@ def test_parts_images_and_folders_are_planned(video: Path, model: Path, tmp_path
     assert timed["frame_seconds"] == [0.0, 0.5, 1.0]
     assert planned(tmp_path / "1.png", "--model", model)["kind"] == "image"
     for path in (tmp_path, tmp_path / "1.png"):
-        assert RUN.invoke(app, ["plan", str(path), "--model", str(model)]).exit_code == 0
+        assert RUN.invoke(app, ["plan", str(path), "--model", str(model), "--no-time"]).exit_code == 0
 
 
 def test_times_that_lie_close_are_told_apart(video: Path, model: Path) -> None:
-    result = RUN.invoke(app, ["plan", str(video), "--model", str(model), "--frames", "40"])
+    result = RUN.invoke(app, ["plan", str(video), "--model", str(model), "--no-time", "--frames", "40"])
     assert "at 0:00.00, 0:00.10, 0:00.20, ..., 0:03.90" in result.stdout
 
 
 def test_too_few_frames_for_the_pooling_are_refused(video: Path, model: Path) -> None:
-    result = RUN.invoke(app, ["plan", str(video), "--model", str(model), "--frames", "2", "--temporal-pooling", "4"])
+    result = RUN.invoke(
+        app, ["plan", str(video), "--model", str(model), "--no-time", "--frames", "2", "--temporal-pooling", "4"]
+    )
     assert result.exit_code == 1
     assert "2 frames are fewer than the 4" in str(result.exception)
 

@@ -47,7 +47,7 @@ def load_model(
         InputError: an option is unknown or cannot be had here.
     """
     source = find_source(model, base)
-    keywords: dict[str, Any] = {"dtype": _dtype(options.dtype)}
+    keywords: dict[str, Any] = {"dtype": named_dtype(options.dtype)}
     if options.attn_implementation is not None:
         keywords["attn_implementation"] = options.attn_implementation
     if options.quantization is not None:
@@ -127,7 +127,12 @@ def overridden(config: BimbaConfig, overrides: dict[str, Any] | None) -> BimbaCo
     return BimbaConfig.from_dict(settings)
 
 
-def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
+def named_dtype(dtype: str | torch.dtype) -> str | torch.dtype:
+    """The dtype that a name stands for; "auto", as stored, stays.
+
+    Raises:
+        InputError: there is none of that name.
+    """
     if isinstance(dtype, torch.dtype) or dtype == "auto":
         return dtype
     dtype = dtype.removeprefix("torch.")
@@ -176,10 +181,22 @@ def _placement(device: str | torch.device, *, quantized: bool) -> _Placement:
     has_accelerate = importlib.util.find_spec("accelerate") is not None
     if quantized and not has_accelerate:
         raise InputError("quantization needs accelerate.", fix='pip install "bimba[gpu]"')
+    if device == "auto" and torch.cuda.device_count() > 1 and has_accelerate:
+        return _Placement({"device_map": "auto"}, None)
+    target = named_device(device)
+    if target.type != "cpu" and has_accelerate:
+        return _Placement({"device_map": {"": target}}, None)
+    return _Placement({}, None if target.type == "cpu" else target)
+
+
+def named_device(device: str | torch.device) -> torch.device:
+    """The device that a name stands for; "auto" for the best one.
+
+    Raises:
+        InputError: there is none of that name on this machine.
+    """
     if device == "auto":
-        if torch.cuda.device_count() > 1 and has_accelerate:
-            return _Placement({"device_map": "auto"}, None)
-        device = best_device()
+        return best_device()
     try:
         target = torch.device(device)
         if target.type == "meta":
@@ -190,9 +207,7 @@ def _placement(device: str | torch.device, *, quantized: bool) -> _Placement:
         raise InputError(
             f"device {str(device)!r} cannot be used: {reason}", fix="use auto, cpu, cuda, cuda:N or mps."
         ) from error
-    if target.type != "cpu" and has_accelerate:
-        return _Placement({"device_map": {"": target}}, None)
-    return _Placement({}, None if target.type == "cpu" else target)
+    return target
 
 
 def best_device() -> torch.device:

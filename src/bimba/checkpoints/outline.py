@@ -1,6 +1,6 @@
 """A model's name in; its config, its processor and the size of its weights out, without reading any of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,15 @@ class ModelOutline:
         """Counted on a model without memory."""
         with torch.device("meta"):
             return int(BimbaForConditionalGeneration(self.config).num_parameters())
+
+    def pooled(self, temporal_pooling: int) -> "ModelOutline":
+        """The same with so many frames pooled into one."""
+        if temporal_pooling == self.config.temporal_pooling:
+            return self
+        config = overridden(self.config, {"temporal_pooling": temporal_pooling})
+        if self.processor is None:
+            return replace(self, config=config)
+        return replace(self, config=config, processor=BimbaProcessor.from_config(config, self.processor.tokenizer))
 
 
 def read_outline(

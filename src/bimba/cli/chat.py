@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bimba.cli import options
-from bimba.cli.ask import LABELS, print_json, print_stream, sampling_settings
+from bimba.cli import looking, options
+from bimba.cli.ask import LABELS, print_dry_run, print_json, print_stream, sampling_settings
 from bimba.cli.naming import model_or_default, remark_on_answer
 from bimba.cli.plan import draw_frames
+from bimba.cli.planning import QUESTION
 from bimba.cli.progress import bars, hush_transformers, waiting
 from bimba.cli.units import at_time, in_count, in_seconds
 from bimba.errors import BimbaError, InputError
 
 if TYPE_CHECKING:
     from bimba.inference import Answer, Chat, VideoQA
+    from bimba.inference.encoded import EncodedVideo
     from bimba.video.source import Video
 
 _PROMPT = "> "
@@ -35,8 +37,10 @@ def chat(
     video: options.VideoPath,
     model: options.ModelName = None,
     base: options.Base = None,
-    frames: options.Frames = 64,
-    sampling: options.SamplingMode = options.Sampling.uniform,
+    frames: looking.Frames = None,
+    fps: looking.Fps = None,
+    max_video_tokens: looking.MaxVideoTokens = None,
+    sampling: looking.SamplingMode = None,
     start: options.Start = None,
     end: options.End = None,
     time_sentence: options.TimeSentence = True,
@@ -54,6 +58,7 @@ def chat(
     attn_implementation: options.AttnImplementation = None,
     quantization: options.Quantization = None,
     temporal_pooling: options.TemporalPooling = None,
+    dry_run: looking.DryRun = False,
     json_: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -62,7 +67,8 @@ def chat(
     Questions are lines of the standard input, so that a script may send them, too; with --json each answer is one JSON
     object in a line.
     """
-    options.check_numbers(frames, max_new_tokens, seed)
+    options.check_numbers(max_new_tokens, seed)
+    look = looking.look_at(frames, fps, sampling, max_video_tokens, temporal_pooling)
     if str(video) == "-":
         raise InputError(
             "chat reads questions from the standard input, so that no video can come through it.",
@@ -71,22 +77,56 @@ def chat(
     hushed = quiet or json_
     named = model_or_default(model, quiet=hushed)
     with waiting("reading the video", quiet=hushed):
-        opened = options.open_video(video, start, end, video_stream, image_fps, allow_truncated, str(backend), isolate)
+        opened = options.open_either(video, start, end, video_stream, image_fps, allow_truncated, str(backend), isolate)
     with opened:
+        settled = looking.settle(
+            look,
+            opened,
+            QUESTION,
+            named,
+            base,
+            time_sentence=time_sentence,
+            max_new_tokens=max_new_tokens,
+            quiet=hushed,
+            outlined=dry_run,
+            several=True,
+        )
+        if dry_run:
+            print_dry_run(
+                settled,
+                options.source_of(opened),
+                QUESTION,
+                named,
+                time_sentence=time_sentence,
+                max_new_tokens=max_new_tokens,
+                device=device,
+                dtype=dtype,
+                attn_implementation=attn_implementation,
+                quantization=quantization,
+                as_json=json_,
+                quiet=hushed,
+            )
+            return
         with waiting("loading the model", quiet=hushed):
             hush_transformers(quiet=True)
-            qa = options.load_model(named, base, device, dtype, attn_implementation, quantization, temporal_pooling)
+            qa = options.load_model(
+                named, base, device, dtype, attn_implementation, quantization, settled.temporal_pooling
+            )
         settings = sampling_settings(temperature, top_p, seed) | {"max_new_tokens": max_new_tokens}
-        conversation = _encode(qa, opened, frames, str(sampling), time_sentence, hushed=hushed)
+        conversation = _encode(qa, opened, settled, time_sentence, hushed=hushed)
         session = Session(named, conversation, opened, settings, as_json=json_, quiet=quiet)
         session.greet()
         session.run(questions(hushed=hushed))
 
 
-def _encode(qa: "VideoQA", video: "Video", frames: int, sampling: str, time_sentence: bool, *, hushed: bool) -> "Chat":
+def _encode(
+    qa: "VideoQA", video: "Video | EncodedVideo", settled: looking.Settled, time_sentence: bool, *, hushed: bool
+) -> "Chat":
     with bars(LABELS, quiet=hushed) as report:
         qa.progress = report
-        conversation = qa.chat(video, num_frames=frames, sampling=sampling, time_sentence=time_sentence)
+        conversation = qa.chat(
+            video, num_frames=settled.num_frames, sampling=settled.sampling, time_sentence=time_sentence
+        )
     qa.progress = None
     return conversation
 
@@ -133,7 +173,7 @@ class Session:
 
     model: str
     chat: "Chat"
-    video: "Video"
+    video: "Video | EncodedVideo"
     settings: dict[str, Any]
     as_json: bool
     quiet: bool
@@ -148,7 +188,7 @@ class Session:
             length = f" from {at_time(clip.frame_seconds[0])} to {at_time(clip.frame_seconds[-1])}"
         took = in_seconds(sum(self.chat.timings.values()))
         print(
-            f"{self.video.info.path.name}: {in_count(clip.num_frames)} frames{length} as "
+            f"{options.path_of(self.video).name}: {in_count(clip.num_frames)} frames{length} as "
             f"{in_count(self.chat.num_video_tokens)} tokens, in {took}.\nAsk a question, or type /help.",
             file=sys.stderr,
         )
@@ -202,7 +242,7 @@ class Session:
         if file:
             path = _new_file(file)
             hushed = self.quiet or self.as_json
-            draw_frames(self.video, list(clip.indices), list(clip.frame_seconds), path, quiet=hushed)
+            draw_frames(options.source_of(self.video), list(clip.indices), list(clip.frame_seconds), path, quiet=hushed)
             self._remark(f"wrote {path}")
         elif self.as_json:
             print_json({"frame_seconds": list(clip.frame_seconds)})
@@ -235,7 +275,7 @@ class Session:
     def _as_json(self) -> str:
         clip = self.chat.clip
         record = {
-            "video": str(self.video.info.path),
+            "video": str(options.path_of(self.video)),
             "frame_seconds": [] if clip is None else list(clip.frame_seconds),
             "turns": [{"role": turn.role, "content": turn.content} for turn in self.chat.turns],
         }
@@ -244,7 +284,7 @@ class Session:
     def _as_markdown(self) -> str:
         heads = {"user": "**You:** ", "assistant": "**Model:** "}
         turns = [f"{heads.get(turn.role, '')}{turn.content.strip()}" for turn in self.chat.turns]
-        return "\n\n".join([f"# {self.video.info.path.name}", *turns]) + "\n"
+        return "\n\n".join([f"# {options.path_of(self.video).name}", *turns]) + "\n"
 
     def _remark(self, text: str) -> None:
         if not (self.quiet or self.as_json):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bimba.cli import options
+from bimba.cli import looking, options
 from bimba.cli.ask import LABELS, print_json
 from bimba.cli.naming import model_or_default
 from bimba.cli.progress import bars, hush_transformers, waiting
@@ -77,8 +77,10 @@ def encode(
     ] = None,
     model: options.ModelName = None,
     base: options.Base = None,
-    frames: options.Frames = 64,
-    sampling: options.SamplingMode = options.Sampling.uniform,
+    frames: looking.Frames = None,
+    fps: looking.Fps = None,
+    max_video_tokens: looking.MaxVideoTokens = None,
+    sampling: looking.SamplingMode = None,
     start: options.Start = None,
     end: options.End = None,
     video_stream: options.VideoStream = None,
@@ -99,7 +101,7 @@ def encode(
     What is encoded already is left alone; what has changed since is encoded again. With --json each video is one JSON
     object in a line.
     """
-    options.check_numbers(frames, max_new_tokens=1)
+    look = looking.look_at(frames, fps, sampling, max_video_tokens, temporal_pooling)
     if workers is not None and (workers < 1 or engine is not Engine.ray):
         raise InputError(f"--workers is {workers}.", fix="take at least one, with --engine ray.")
     hushed = quiet or json_
@@ -116,9 +118,11 @@ def encode(
 
     loading = {
         "model": named, "base": base, "device": device, "dtype": dtype, "attn_implementation": attn_implementation,
-        "quantization": quantization, "config_overrides": options.pooling_override(temporal_pooling),
+        "quantization": quantization,
     }  # fmt: skip
-    encoding = Encoding(loading, frames, str(sampling), reading)
+    encoding = Encoding(
+        loading, look.frames, look.sampling, look.fps, look.max_video_tokens, look.temporal_pooling, reading
+    )
     told = Told(as_json=json_, quiet=quiet, total=len(entries))
     with nullcontext() if library is None else alone(library):
         if engine is Engine.ray:

@@ -10,17 +10,11 @@ from bimba.errors import InputError
 
 if TYPE_CHECKING:
     from bimba.inference import VideoQA
+    from bimba.inference.encoded import EncodedVideo
     from bimba.video.source import Video
 
 _LARGEST_SEED = 2**63 - 1
 _SCHEMES = ("http", "https", "ftp", "s3", "gs", "rtsp", "rtmp")
-
-
-class Sampling(StrEnum):
-    """How frames are chosen."""
-
-    uniform = "uniform"
-    fps = "fps"
 
 
 class Backend(StrEnum):
@@ -30,12 +24,13 @@ class Backend(StrEnum):
     torchcodec = "torchcodec"
 
 
-_VIDEO, _MODEL, _ANSWER, _OUTPUT = "The video", "The model", "The answer", "What is printed"
+VIDEO_PANEL, _MODEL, _ANSWER, OUTPUT_PANEL = "The video", "The model", "The answer", "What is printed"
 
 VideoPath = Annotated[
     Path,
     typer.Argument(
-        help="A video or image file, a folder of pictures, or - for a video that comes through a pipe.",
+        help="A video or image file, a folder of pictures, what bimba encode made of one (VIDEO.bimba), or - for a "
+        "video that comes through a pipe.",
         show_default=False,
     ),
 ]
@@ -83,52 +78,51 @@ TemporalPooling = Annotated[
         metavar="N", help="Average so many frames into one: fewer tokens of the video.", min=1, rich_help_panel=_MODEL
     ),
 ]
-Frames = Annotated[int, typer.Option(metavar="N", help="At most so many frames are looked at.", rich_help_panel=_VIDEO)]
-SamplingMode = Annotated[
-    Sampling,
-    typer.Option(
-        metavar="HOW",
-        help="uniform, or fps: one frame a second; uniform still if that is more than --frames.",
-        rich_help_panel=_VIDEO,
-    ),
-]
 Start = Annotated[
     str | None,
-    typer.Option(metavar="TIME", help="Look at the video from here on: 90, 1:30 or 1:02:03.", rich_help_panel=_VIDEO),
+    typer.Option(
+        metavar="TIME", help="Look at the video from here on: 90, 1:30 or 1:02:03.", rich_help_panel=VIDEO_PANEL
+    ),
 ]
-End = Annotated[str | None, typer.Option(metavar="TIME", help="Look at it up to here.", rich_help_panel=_VIDEO)]
+End = Annotated[str | None, typer.Option(metavar="TIME", help="Look at it up to here.", rich_help_panel=VIDEO_PANEL)]
 VideoStream = Annotated[
     int | None,
     typer.Option(
-        metavar="N", help="Which of several video streams, from 0; else the default one.", rich_help_panel=_VIDEO
+        metavar="N", help="Which of several video streams, from 0; else the default one.", rich_help_panel=VIDEO_PANEL
     ),
 ]
 ImageFps = Annotated[
     float | None,
     typer.Option(
-        metavar="RATE", help="Pictures a second of a folder; without it they have no times.", rich_help_panel=_VIDEO
+        metavar="RATE",
+        help="Pictures a second of a folder; without it they have no times.",
+        rich_help_panel=VIDEO_PANEL,
     ),
 ]
 AllowTruncated = Annotated[
     bool,
-    typer.Option("--allow-truncated", help="Of a file that ends early, use what is there.", rich_help_panel=_VIDEO),
+    typer.Option(
+        "--allow-truncated", help="Of a file that ends early, use what is there.", rich_help_panel=VIDEO_PANEL
+    ),
 ]
 BackendName = Annotated[
     Backend,
-    typer.Option(metavar="NAME", help="What decodes: pyav, or torchcodec (extra torchcodec).", rich_help_panel=_VIDEO),
+    typer.Option(
+        metavar="NAME", help="What decodes: pyav, or torchcodec (extra torchcodec).", rich_help_panel=VIDEO_PANEL
+    ),
 ]
 Isolate = Annotated[
     bool,
     typer.Option(
         "--isolate",
         help="Decode in a process of its own, with limits: for files from strangers.",
-        rich_help_panel=_VIDEO,
+        rich_help_panel=VIDEO_PANEL,
     ),
 ]
 TimeSentence = Annotated[
     bool,
     typer.Option(
-        "--time-sentence/--no-time-sentence", help="Tell the model when the frames are.", rich_help_panel=_VIDEO
+        "--time-sentence/--no-time-sentence", help="Tell the model when the frames are.", rich_help_panel=VIDEO_PANEL
     ),
 ]
 MaxNewTokens = Annotated[
@@ -155,8 +149,10 @@ Seed = Annotated[
     int | None,
     typer.Option(metavar="N", help="The same seed draws the same tokens.", min=0, rich_help_panel=_ANSWER),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.", rich_help_panel=_OUTPUT)]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no remarks.", rich_help_panel=_OUTPUT)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.", rich_help_panel=OUTPUT_PANEL)]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress bars and no remarks.", rich_help_panel=OUTPUT_PANEL)
+]
 
 
 def open_video(
@@ -194,7 +190,66 @@ def open_video(
     return opened
 
 
-def check_numbers(frames: int, max_new_tokens: int, seed: int | None = None) -> None:
+def open_either(
+    video: Path,
+    start: str | None,
+    end: str | None,
+    video_stream: int | None,
+    image_fps: float | None,
+    allow_truncated: bool,
+    backend: str,
+    isolate: bool,
+) -> "Video | EncodedVideo":
+    """As `open_video`; or a video that was encoded before, whose frames are chosen already.
+
+    Raises:
+        VideoError: it cannot be read, or is not what it was when it was encoded.
+        InputError: an option does not fit it, or it is an address.
+    """
+    from bimba.inference.encoded import SUFFIX, read_encoded
+
+    if video.suffix.lower() != SUFFIX:
+        return open_video(video, start, end, video_stream, image_fps, allow_truncated, backend, isolate)
+    given = {
+        "--start": start, "--end": end, "--video-stream": video_stream, "--image-fps": image_fps,
+        "--allow-truncated": allow_truncated or None, "--isolate": isolate or None,
+    }  # fmt: skip
+    refuse_for_encoded(video, [name for name, value in given.items() if value is not None])
+    return read_encoded(video)
+
+
+def source_of(video: "Video | EncodedVideo") -> "Video":
+    """The video itself, whose frames can be decoded.
+
+    Raises:
+        VideoError: it was encoded, and is no longer where it was.
+    """
+    from bimba.video.source import Video
+
+    return video if isinstance(video, Video) else video.source()
+
+
+def path_of(video: "Video | EncodedVideo") -> Path:
+    """What it is called."""
+    from bimba.video.source import Video
+
+    return video.info.path if isinstance(video, Video) else video.path or Path("video")
+
+
+def refuse_for_encoded(video: Path | None, given: list[str]) -> None:
+    """Refuse options that come too late for a video that is encoded.
+
+    Raises:
+        InputError: there are some.
+    """
+    if given:
+        raise InputError(
+            f"{video or 'the video'} is encoded already, so that {' and '.join(given)} can change nothing.",
+            fix="leave it out, or encode the video again with it (bimba encode).",
+        )
+
+
+def check_numbers(max_new_tokens: int, seed: int | None = None) -> None:
     """Refuse numbers with which nothing can be asked.
 
     Raises:
@@ -202,8 +257,6 @@ def check_numbers(frames: int, max_new_tokens: int, seed: int | None = None) -> 
     """
     if seed is not None and seed > _LARGEST_SEED:
         raise InputError(f"--seed is {seed}.", fix="take one below 2**63.")
-    if frames < 1:
-        raise InputError(f"--frames is {frames}.", fix="take at least one frame, e.g. --frames 64.")
     if max_new_tokens < 1:
         raise InputError(f"--max-new-tokens is {max_new_tokens}.", fix="allow at least one token.")
 

@@ -11,7 +11,14 @@ import numpy as np
 import torch
 
 from bimba.errors import InputError
-from bimba.video.sampling import check_sampling, choose_frames, every_nth
+from bimba.video.sampling import (
+    RELEASED_FPS,
+    SamplingOrRate,
+    check_sampling,
+    choose_frames,
+    every_nth,
+    wanted_rate,
+)
 from bimba.video.source import Video
 
 logger = logging.getLogger(__name__)
@@ -62,28 +69,30 @@ class ClipFile:
         self.video, self.info = video, video.info
         self._part = video.indices
 
-    def choose(self, num_frames: int, sampling: str) -> Clip:
-        """Choose frames: "uniform" or "fps" (one a second, if they fit)."""
-        check_sampling(sampling)
-        if sampling == "fps":
-            self._check_timed()
-            if len(every_nth(len(self._part), self.info.average_fps, fps=1.0)) > num_frames:
+    def choose(self, num_frames: int, sampling: SamplingOrRate) -> Clip:
+        """Choose frames: "uniform", "fps" (one a second, if they fit) or a number (so many a second, if they fit)."""
+        rate = wanted_rate(sampling)
+        if rate is not None:
+            self.check_timed()
+            if len(every_nth(len(self._part), self.info.average_fps, rate)) > num_frames:
                 logger.warning(
-                    "one frame a second is more than %d frames; they are chosen uniformly over %.0f seconds.",
+                    "%s is more than %d frames; they are chosen uniformly over %.0f seconds.",
+                    "one frame a second" if rate == 1 else f"{rate:g} frames a second",
                     num_frames,
                     len(self._part) / self.info.average_fps,
                 )
         return self.shortened(num_frames, sampling)
 
-    def shortened(self, num_frames: int, sampling: str) -> Clip:
+    def shortened(self, num_frames: int, sampling: SamplingOrRate) -> Clip:
         """As `choose`, without a word; to find out how many frames would fit into a prompt."""
         info, part, video = self.info, self._part, self.video
         choice = choose_frames(len(part), info.average_fps, num_frames, sampling=sampling)
         indices = tuple(part[index] for index in choice.indices)
         seconds = tuple(float(info.frame_seconds[index]) for index in indices)
         # Of whole videos the model learned times that are not quite right, see `choose_frames`; where the true ones
-        # differ by more, they are told.
-        as_learned = choice.at_fixed_rate and len(part) == info.num_frames and info.kind == "video"
+        # differ by more, they are told. Nothing was learned at other rates.
+        as_learned = choice.at_fixed_rate and wanted_rate(sampling) == RELEASED_FPS
+        as_learned = as_learned and len(part) == info.num_frames and info.kind == "video"
         as_learned = as_learned and info.average_fps >= 1 and not info.start_seconds
         return Clip(
             num_frames=len(indices),
@@ -95,11 +104,26 @@ class ClipFile:
             indices=indices,
         )
 
-    def _check_timed(self) -> None:
-        if self.info.kind == "folder" and not self.info.is_timed:
+    @property
+    def num_available(self) -> int:
+        """Frames of the part that matters."""
+        return len(self._part)
+
+    @property
+    def average_fps(self) -> float | None:
+        """Frames a second; None for pictures whose rate nobody named."""
+        return self.info.average_fps if self.info.is_timed or self.info.is_image else None
+
+    def check_timed(self) -> None:
+        """Refuse to count frames by the second where nobody knows how many there are.
+
+        Raises:
+            InputError: it is a folder of pictures whose rate nobody named.
+        """
+        if self.average_fps is None:
             raise InputError(
                 f"{self.info.path} is a folder of pictures without times, so that none can be taken each second.",
-                fix="tell how many a second with --image-fps, or leave --sampling out.",
+                fix="tell how many a second with --image-fps, or leave --sampling and --fps out.",
             )
 
 
@@ -114,12 +138,12 @@ class ClipArray:
             )
         self._frames: np.ndarray = frames.cpu().numpy() if isinstance(frames, torch.Tensor) else frames
 
-    def choose(self, num_frames: int, sampling: str) -> Clip:
+    def choose(self, num_frames: int, sampling: SamplingOrRate) -> Clip:
         """All frames, whatever is asked: they are chosen already."""
         check_sampling(sampling)
         return self.shortened(max(num_frames, len(self._frames)), sampling)
 
-    def shortened(self, num_frames: int, sampling: str) -> Clip:
+    def shortened(self, num_frames: int, sampling: SamplingOrRate) -> Clip:
         """The first frames only; to find out how many would fit into a prompt."""
         del sampling
         frames = self._frames[:num_frames]

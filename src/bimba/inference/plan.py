@@ -1,17 +1,21 @@
 """A video, a question and a model's small files in; what would be looked at, asked and needed out, without weights."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bimba.checkpoints.outline import ModelOutline
 from bimba.errors import InputError
-from bimba.inference.clip import ClipFile
+from bimba.inference.budget import CountText, Fit, Room, Wanted, fit_budget
+from bimba.inference.calibration import TimePlan
+from bimba.inference.clip import Clip, ClipFile
 from bimba.inference.memory import MemoryPlan, plan_memory
 from bimba.inference.request import RequestBuilder, checked_turns, context_length, messages_about
 from bimba.models.bimba.separators import num_video_tokens
 from bimba.ops.pool import pooled_shape
-from bimba.text.prompts import chatml
+from bimba.text.prompts import Message, chatml
+from bimba.video.sampling import SamplingOrRate
 from bimba.video.source import Video
 
 
@@ -30,6 +34,7 @@ class Plan:
         duration_seconds: length of the whole video; None without times.
         frame_indices: the chosen frames.
         frame_seconds: their times; empty without times.
+        temporal_pooling: frames that are pooled into one.
         num_patches: vision tokens that the compressor reads.
         num_video_tokens: tokens of the video that the language model reads.
         num_text_tokens: tokens of the prompt beside those; None where no tokenizer is at hand.
@@ -40,6 +45,7 @@ class Plan:
         dtype: of its weights.
         memory: estimated bytes.
         prompt: what the language model reads, with one placeholder for the video.
+        time: estimated seconds; None where nothing was measured.
     """
 
     path: str
@@ -52,6 +58,7 @@ class Plan:
     duration_seconds: float | None
     frame_indices: list[int]
     frame_seconds: list[float]
+    temporal_pooling: int
     num_patches: int
     num_video_tokens: int
     num_text_tokens: int | None
@@ -62,6 +69,7 @@ class Plan:
     dtype: str
     memory: MemoryPlan
     prompt: str
+    time: TimePlan | None = None
 
     @property
     def seconds_between(self) -> float | None:
@@ -73,7 +81,8 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, ready for JSON."""
         memory = asdict(self.memory) | {"total": self.memory.total}
-        return asdict(self) | {"seconds_between": self.seconds_between, "memory": memory}
+        seconds = None if self.time is None else self.time.to_dict()
+        return asdict(self) | {"seconds_between": self.seconds_between, "memory": memory, "time": seconds}
 
 
 def plan(
@@ -82,9 +91,10 @@ def plan(
     outline: ModelOutline,
     *,
     num_frames: int = 64,
-    sampling: str = "uniform",
+    sampling: SamplingOrRate = "uniform",
     time_sentence: bool = True,
     max_new_tokens: int = 512,
+    measure: Callable[[Clip, int], TimePlan | None] | None = None,
 ) -> Plan:
     """Say what asking would do, without doing it.
 
@@ -96,6 +106,8 @@ def plan(
         sampling: as in `VideoQA.ask`.
         time_sentence: as in `VideoQA.ask`.
         max_new_tokens: as in `VideoQA.ask`.
+        measure: estimates the time that the chosen frames and a prompt of so many tokens take, if that is wanted; see
+            `bimba.inference.calibration.calibrate`.
 
     Raises:
         VideoError: the video cannot be read.
@@ -132,6 +144,7 @@ def plan(
         duration_seconds=info.duration_seconds if info.is_timed else None,
         frame_indices=list(clip.indices),
         frame_seconds=list(clip.frame_seconds),
+        temporal_pooling=config.temporal_pooling,
         num_patches=clip.num_frames * side**2,
         num_video_tokens=num_tokens,
         num_text_tokens=num_text_tokens,
@@ -148,7 +161,71 @@ def plan(
             itemsize=outline.dtype.itemsize,
         ),
         prompt=prompt,
+        time=None if measure is None else measure(clip, num_tokens + (num_text_tokens or len(prompt.encode()))),
     )
+
+
+def fit(
+    video: Video | str | Path,
+    question: str,
+    outline: ModelOutline,
+    *,
+    frames: int | Literal["auto"] = 64,
+    fps: float | None = None,
+    sampling: str = "uniform",
+    max_video_tokens: int | None = None,
+    keep_pooling: bool = False,
+    time_sentence: bool = True,
+    num_answer_tokens: int = 512,
+) -> Fit:
+    """Choose frames and their pooling so that the language model can read them; see `fit_budget`.
+
+    Args:
+        video: a file, a folder of pictures or a pipe.
+        question: what would be asked; its length counts.
+        outline: the model without its weights. Where it has no tokenizer, a token for each byte of the text is
+            reckoned with, which no tokenizer of bytes exceeds.
+        frames: at most so many, or "auto".
+        fps: take so many a second.
+        sampling: as in `VideoQA.ask`, "uniform" or "fps".
+        max_video_tokens: at most so many tokens of the video; None for what the language model can read.
+        keep_pooling: pool no more frames into one than the outline says.
+        time_sentence: as in `VideoQA.ask`.
+        num_answer_tokens: room for the answer.
+
+    Raises:
+        VideoError: the video cannot be read.
+        InputError: it does not fit in any way, or an argument is out of range.
+    """
+    file = ClipFile(video if isinstance(video, Video) else Video(video))
+    if fps is not None or sampling == "fps":
+        file.check_timed()
+    config = outline.config
+    learned = config.compressor.get("queries") == "learned"
+    wanted = Wanted(
+        num_available=file.num_available,
+        average_fps=file.average_fps,
+        frames=frames,
+        fps=fps,
+        sampling=sampling,
+        max_video_tokens=max_video_tokens,
+        may_pool=not keep_pooling and config.compressor["type"] != "none",
+        most_groups=int(config.compressor["learned_grid"][0]) if learned else None,
+    )
+    turns = checked_turns(question, has_video=True)
+    count_text = _count_bytes(file, turns, time_sentence and config.time_sentence)
+    if outline.processor is not None:
+        count_text = RequestBuilder(outline.processor, file, turns, sampling, time_sentence).num_text_tokens
+    return fit_budget(wanted, config, Room(context_length(config), num_answer_tokens, count_text))
+
+
+def _count_bytes(file: ClipFile, turns: tuple[Message, ...], tell_times: bool) -> CountText:
+    """Counts the bytes of a prompt."""
+
+    def count(num_frames: int, sampling: SamplingOrRate) -> int:
+        return len(chatml(messages_about(file.shortened(num_frames, sampling), turns, tell_times)).encode())
+
+    return count
 
 
 def _fits(num_tokens: int, limit: int | None, *, is_exact: bool) -> bool | None:

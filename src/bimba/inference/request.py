@@ -4,16 +4,18 @@ Shapes: L tokens of the prompt.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from bimba.errors import InputError
-from bimba.inference.clip import Clip
+from bimba.inference.budget import AUTO, Fit, Room, Wanted, fit_budget
+from bimba.inference.clip import Clip, ClipFile
 from bimba.inference.opening import Opened
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.text.labels import expand_placeholders
 from bimba.text.prompts import VIDEO_TOKEN, Message, question_about_video, time_sentence
+from bimba.video.sampling import SamplingOrRate, wanted_rate
 
 Conversation = str | Sequence[Message | Mapping[str, str]]
 """A question, or several turns that end with one: `[{"role": "user", "content": ...}, ...]`."""
@@ -46,14 +48,14 @@ class RequestBuilder:
         processor: the model's.
         video: the opened video, None to ask without one.
         turns: the conversation, checked.
-        sampling: "uniform" or "fps".
+        sampling: "uniform", "fps" or a number of frames a second.
         time_sentence: tell the model the frames' times, if it was trained with them.
     """
 
     processor: BimbaProcessor
     video: Opened | None
     turns: tuple[Message, ...]
-    sampling: str
+    sampling: SamplingOrRate
     time_sentence: bool
 
     def build(self, num_frames: int) -> Request:
@@ -82,6 +84,28 @@ class RequestBuilder:
         """Tokens that a clip takes, however it was pooled when it was encoded."""
         return self.processor.num_video_tokens(clip.num_frames) if clip.features is None else len(clip.features)
 
+    def auto(self, context_length: int | None, num_answer_tokens: int) -> Fit | None:
+        """How many frames "auto" is; None where there is nothing to choose from.
+
+        Raises:
+            InputError: they do not fit in any way, or nothing limits them.
+        """
+        if not isinstance(self.video, ClipFile):
+            return None
+        rate = wanted_rate(self.sampling)
+        if rate is not None:
+            self.video.check_timed()
+        wanted = Wanted(self.video.num_available, self.video.average_fps, AUTO, fps=rate, may_pool=False)
+        return fit_budget(wanted, self.processor, Room(context_length, num_answer_tokens, self.num_text_tokens))
+
+    def num_text_tokens(self, num_frames: int, sampling: SamplingOrRate) -> int:
+        """Tokens of the prompt beside the video's, with so many frames chosen so."""
+        clip = None if self.video is None else self.video.shortened(num_frames, sampling)
+        tell_times = self.time_sentence and self.processor.time_sentence
+        prompt = self.processor.render(messages_about(clip, self.turns, tell_times))
+        ids: list[int] = self.processor.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        return sum(token != self.processor.video_token_id for token in ids)
+
     def most_frames(self, start: int, limit: int) -> int:
         """The largest number of frames below `start` whose prompt has at most `limit` tokens; 0 if none has."""
         too_few = self.processor.temporal_pooling - 1
@@ -109,12 +133,18 @@ def messages_about(clip: Clip | None, turns: Sequence[Message], tell_times: bool
     return [*turns[:first], asked, *turns[first + 1 :]]
 
 
-def build_request(builder: RequestBuilder, num_frames: int, context_length: int | None, max_new_tokens: int) -> Request:
+def build_request(
+    builder: RequestBuilder, num_frames: int | Literal["auto"], context_length: int | None, max_new_tokens: int
+) -> Request:
     """The request, checked against the language model's context.
 
     Raises:
         InputError: prompt and answer are longer than the language model can read; says how many frames would fit.
     """
+    if isinstance(num_frames, str):
+        fit = builder.auto(context_length, max_new_tokens)
+        builder = builder if fit is None else replace(builder, sampling=fit.sampling)
+        num_frames = 1 if fit is None else fit.num_frames
     request = builder.build(num_frames)
 
     def way_out() -> str:

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 from transformers import BatchFeature
 
+from bimba.checkpoints.loading import overridden
 from bimba.errors import InputError
 from bimba.inference.answer import Answer
+from bimba.inference.budget import ANSWERS_IN_A_CHAT, AUTO
 from bimba.inference.chat import Chat
 from bimba.inference.clip import Clip, ClipFile
 from bimba.inference.encoded import EncodedVideo, encoder_identity
@@ -29,10 +31,12 @@ from bimba.inference.run import AnswerStream, Run
 from bimba.inference.stopwatch import Stopwatch
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
+from bimba.video.sampling import SamplingOrRate
 
 T = TypeVar("T")
 
 _SHORTEST_QUESTION = "?"
+_ANSWER_TOKENS = 512
 
 
 class VideoQA:
@@ -61,8 +65,8 @@ class VideoQA:
         video: VideoInput | None,
         question: Conversation,
         *,
-        num_frames: int = 64,
-        sampling: str = "uniform",
+        num_frames: int | Literal["auto"] = 64,
+        sampling: SamplingOrRate = "uniform",
         time_sentence: bool = True,
         max_new_tokens: int = 512,
         **generation: Any,
@@ -73,8 +77,10 @@ class VideoQA:
             video: a video or image file, a folder of pictures, a `Video` (a part of one, a pipe, decoded in isolation),
                 frames uint8 [T, H, W, 3] (all are taken, their times are unknown), or None.
             question: the question, or a conversation that ends with one.
-            num_frames: at most so many frames are chosen.
-            sampling: "uniform" (as released), or "fps": one frame a second where that is at most `num_frames`.
+            num_frames: at most so many frames are chosen; "auto" for one a second, 64 of a short video, and no more
+                than the language model can read beside question and answer.
+            sampling: "uniform" (as released), or "fps": one frame a second where that is at most `num_frames`; a number
+                for so many a second. With "auto" the frames are uniform, and a number is the most a second.
             time_sentence: tell the model when the frames are (left out for images and bare frames, and for models that
                 were trained without, see `BimbaConfig.time_sentence`).
             max_new_tokens: room kept for the answer in the language model's context.
@@ -109,8 +115,8 @@ class VideoQA:
         video: VideoInput | None,
         question: Conversation,
         *,
-        num_frames: int = 64,
-        sampling: str = "uniform",
+        num_frames: int | Literal["auto"] = 64,
+        sampling: SamplingOrRate = "uniform",
         time_sentence: bool = True,
         max_new_tokens: int = 512,
         **generation: Any,
@@ -141,8 +147,8 @@ class VideoQA:
         video: VideoInput | None,
         question: Conversation,
         *,
-        num_frames: int = 64,
-        sampling: str = "uniform",
+        num_frames: int | Literal["auto"] = 64,
+        sampling: SamplingOrRate = "uniform",
         time_sentence: bool = True,
         max_new_tokens: int = 512,
         **generation: Any,
@@ -164,8 +170,8 @@ class VideoQA:
         self,
         video: VideoInput | None,
         *,
-        num_frames: int = 64,
-        sampling: str = "uniform",
+        num_frames: int | Literal["auto"] = 64,
+        sampling: SamplingOrRate = "uniform",
         time_sentence: bool = True,
     ) -> Chat:
         """Encode a video once, to ask about it several times.
@@ -184,19 +190,29 @@ class VideoQA:
         self._check_reads_no_question()
         watch = Stopwatch(self.model.input_device)
         opener = _SHORTEST_QUESTION
-        builder, request = self._request(watch, video, opener, num_frames, sampling, time_sentence, max_new_tokens=1)
+        # Who says how many frames has taken the room for questions into account; "auto" does it here.
+        room = ANSWERS_IN_A_CHAT * _ANSWER_TOKENS if num_frames == AUTO else 1
+        builder, request = self._request(watch, video, opener, num_frames, sampling, time_sentence, room)
         features = None if request.clip is None else self._encode(watch, request.clip)
         return Chat(
             self.model, self.processor, builder, request.clip, features, self.context_length, dict(watch.seconds)
         )
 
-    def encode(self, video: VideoInput, *, num_frames: int = 64, sampling: str = "uniform") -> EncodedVideo:
+    def encode(
+        self,
+        video: VideoInput,
+        *,
+        num_frames: int | Literal["auto"] = 64,
+        sampling: SamplingOrRate = "uniform",
+        settings: dict[str, Any] | None = None,
+    ) -> EncodedVideo:
         """Encode a video once and for all: to be kept in a file (`save`), and asked about in place of the video.
 
         Args:
             video: as in `prepare`; it is read and encoded now.
             num_frames: as in `prepare`.
             sampling: as in `prepare`.
+            settings: what tells encodings of one video apart; number of frames and sampling, if not given.
 
         Returns:
             its tokens [V, D] and what is known of it.
@@ -208,16 +224,29 @@ class VideoQA:
         """
         self._check_reads_no_question()
         watch = Stopwatch(self.model.input_device)
-        opener = _SHORTEST_QUESTION
-        builder, request = self._request(watch, video, opener, num_frames, sampling, False, max_new_tokens=1)
+        room = ANSWERS_IN_A_CHAT * _ANSWER_TOKENS if num_frames == AUTO else 1
+        builder, request = self._request(watch, video, _SHORTEST_QUESTION, num_frames, sampling, False, room)
         if builder.video is None or request.clip is None:
             raise InputError("there is no video to encode.", fix="pass one.")
         if isinstance(builder.video, EncodedVideo):
             return builder.video
-        settings = {"num_frames": num_frames, "sampling": sampling}
-        about = describe(builder.video, request.clip, self.model.config, self.encoder_identity, settings)
+        looking = {"num_frames": num_frames, "sampling": sampling} if settings is None else settings
+        about = describe(builder.video, request.clip, self.model.config, self.encoder_identity, looking)
         source = builder.video.video if isinstance(builder.video, ClipFile) and about.origin is not None else None
         return EncodedVideo(self._encode(watch, request.clip), about, source)
+
+    def pool_frames(self, temporal_pooling: int) -> None:
+        """From now on average so many frames into one: fewer tokens of a video.
+
+        Args:
+            temporal_pooling: as in `BimbaConfig`.
+
+        Raises:
+            InputError: the model cannot.
+        """
+        overridden(self.model.config, {"temporal_pooling": temporal_pooling})  # checks it
+        self.model.config.temporal_pooling = self.processor.temporal_pooling = temporal_pooling
+        self.model.compressor.pool = self.model.config.pool
 
     @cached_property
     def encoder_identity(self) -> str:
@@ -235,8 +264,8 @@ class VideoQA:
         self,
         video: VideoInput | None,
         question: Conversation,
-        num_frames: int,
-        sampling: str,
+        num_frames: int | Literal["auto"],
+        sampling: SamplingOrRate,
         time_sentence: bool,
         max_new_tokens: int,
         generation: dict[str, Any],
@@ -255,13 +284,15 @@ class VideoQA:
         watch: Stopwatch,
         video: VideoInput | None,
         question: Conversation,
-        num_frames: int,
-        sampling: str,
+        num_frames: int | Literal["auto"],
+        sampling: SamplingOrRate,
         time_sentence: bool,
         max_new_tokens: int,
     ) -> tuple[RequestBuilder, Request]:
-        if not is_whole(num_frames, least=1):
-            raise InputError(f"num_frames is {num_frames!r}.", fix="take a whole number of at least one (--frames 1).")
+        if num_frames != AUTO and not is_whole(num_frames, least=1):
+            raise InputError(
+                f"num_frames is {num_frames!r}.", fix='take a whole number of at least one (--frames 1), or "auto".'
+            )
         turns = checked_turns(question, has_video=video is not None)
         with watch.stage("probe"):
             opened = None if video is None else open_video(video)

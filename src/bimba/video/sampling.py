@@ -16,9 +16,16 @@ from bimba.errors import InputError
 
 # Times such as index / 29.97 are rounded; a segment that starts at a frame's time is meant to hold that frame.
 _ROUNDING_SECONDS = 1e-6
+_RATE_FIX = "pass a number of frames a second above 0, for example --fps 1."
 
 Sampling = Literal["uniform", "fps"]
-"""How frames are chosen: spread evenly over the whole file, or a fixed number a second as long as they fit."""
+"""How frames are chosen: spread evenly over the whole file, or one a second as long as they fit."""
+
+SamplingOrRate = str | float
+"""A `Sampling`, or the frames a second that are wanted as long as they fit."""
+
+RELEASED_FPS = 1.0
+"""Frames a second of the mode "fps"."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ def frame_step(average_fps: float, fps: float) -> int:
     Raises:
         InputError: a rate is not a positive finite number.
     """
-    _check_rate(fps, "The wanted frame rate", fix="pass a number of frames a second above 0, for example --fps 1.")
+    _check_rate(fps, "The wanted frame rate", fix=_RATE_FIX)
     _check_rate(
         average_fps,
         "The file's average frame rate",
@@ -96,7 +103,12 @@ def every_nth(num_available: int, average_fps: float, fps: float) -> list[int]:
 
 
 def choose_frames(
-    num_available: int, average_fps: float, num_frames: int, *, sampling: str = "uniform", fps: float = 1.0
+    num_available: int,
+    average_fps: float,
+    num_frames: int,
+    *,
+    sampling: SamplingOrRate = "uniform",
+    fps: float = RELEASED_FPS,
 ) -> FrameChoice:
     """Choose frames and the times printed for them, equal to the public code for every file that is long enough.
 
@@ -110,18 +122,18 @@ def choose_frames(
         num_available: n, how many frames the file has.
         average_fps: the file's frames a second.
         num_frames: the most frames to choose, at least 1.
-        sampling: "uniform" or "fps".
-        fps: frames a second of the mode "fps"; ignored by "uniform".
+        sampling: "uniform", "fps", or a number of frames a second, which is the mode "fps" with that rate.
+        fps: frames a second of the mode "fps"; ignored otherwise.
 
     Raises:
         InputError: a count is below 1, a rate is not a positive finite number, or the mode is unknown.
     """
-    check_sampling(sampling)
+    rate = wanted_rate(sampling, fps)
     _check_counts(num_available, num_frames)
-    if sampling == "fps":
-        indices = every_nth(num_available, average_fps, fps)
+    if rate is not None:
+        indices = every_nth(num_available, average_fps, rate)
         if len(indices) <= num_frames:
-            return replace(_timed(indices, frame_step(average_fps, fps)), at_fixed_rate=True)
+            return replace(_timed(indices, frame_step(average_fps, rate)), at_fixed_rate=True)
     return _timed(uniform_indices(num_available, num_frames), average_fps)
 
 
@@ -190,16 +202,35 @@ def frames_between(
     return range(first, last) if first < last else range(max(first - 1, 0), max(first, 1))
 
 
-def check_sampling(sampling: str) -> None:
+def wanted_rate(sampling: SamplingOrRate, fps: float = RELEASED_FPS) -> float | None:
+    """Frames a second of a way of choosing frames; None where they are spread over the whole video.
+
+    Args:
+        sampling: "uniform", "fps" or a number of frames a second.
+        fps: what "fps" stands for.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    check_sampling(sampling)
+    if sampling == "uniform":
+        return None
+    return fps if sampling == "fps" else float(sampling)
+
+
+def check_sampling(sampling: SamplingOrRate) -> None:
     """Refuse a way of choosing frames that there is none of.
 
     Raises:
-        InputError: it is neither "uniform" nor "fps".
+        InputError: it is neither "uniform" nor "fps" nor a positive finite number.
     """
-    if sampling not in get_args(Sampling):
+    if isinstance(sampling, int | float) and not isinstance(sampling, bool):
+        _check_rate(sampling, "The wanted frame rate", fix=_RATE_FIX)
+    elif sampling not in get_args(Sampling):
         raise InputError(
-            f"Sampling is {sampling!r}, which is none of {', '.join(get_args(Sampling))}.",
-            fix="pass --sampling uniform (frames spread over the whole video) or --sampling fps (a fixed rate).",
+            f"Sampling is {sampling!r}, which is none of {', '.join(get_args(Sampling))} and no number.",
+            fix="pass --sampling uniform (frames spread over the whole video) or --sampling fps (one a second), or a "
+            "number of frames a second (--fps).",
         )
 
 

@@ -46,7 +46,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_lost_worker_loses_nothing(videos: Path, model: Path, tiny: VideoQA, tmp_path: Path) -> None:
     loading = {"model": str(model), "device": "cpu"}
-    mortal = Mortal(loading, num_frames=4, marker=str(tmp_path / "died"))
+    mortal = Mortal(loading, frames=4, marker=str(tmp_path / "died"))
     entries = list_entries(videos, tmp_path / "library")
     outcomes = {
         outcome.entry.video.name: outcome for outcome in encode_on_ray(entries, mortal, workers=2, overwrite=False)
@@ -61,8 +61,8 @@ def test_a_lost_worker_loses_nothing(videos: Path, model: Path, tiny: VideoQA, t
         assert kept.about.encoder == tiny.encoder_identity
         assert kept.features.shape == direct.features.shape
         assert (kept.features - direct.features).abs().max() < 1e-4
-    again = list(encode_on_ray(entries, Encoding(loading, num_frames=4), workers=1, overwrite=False))
+    again = list(encode_on_ray(entries, Encoding(loading, frames=4), workers=1, overwrite=False))
     assert sorted(outcome.was_there for outcome in again) == [False, True, True, True, True]
     with pytest.raises(InputError, match="num_frames 4 there, 3 now"):
-        list(encode_on_ray(entries[1:], Encoding(loading, num_frames=3), workers=1, overwrite=False))
+        list(encode_on_ray(entries[1:], Encoding(loading, frames=3), workers=1, overwrite=False))
     shutil.rmtree(tmp_path / "library")

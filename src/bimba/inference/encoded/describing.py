@@ -47,7 +47,7 @@ def settings_of(config: BimbaConfig, video: Video | None, settings: dict[str, An
     """How a video is looked at: what has to be the same for its tokens to be."""
     part = {"start": None, "end": None} if video is None else {"start": video.start, "end": video.end}
     pooling = {"temporal_pooling": config.temporal_pooling, "spatial_pooling": config.spatial_pooling}
-    return settings | part | pooling
+    return pooling | part | settings
 
 
 def file_of(video: Video) -> Path | None:

@@ -2,13 +2,19 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from bimba.checkpoints.outline import ModelOutline
+from bimba.inference.budget import ANSWERS_IN_A_CHAT, AUTO
 from bimba.inference.encoded.describing import settings_of
 from bimba.inference.encoded.video import EncodedVideo
 from bimba.inference.load import load
+from bimba.inference.plan import fit
 from bimba.inference.video_qa import VideoQA
 from bimba.video.source import Video
+
+_ANSWER_TOKENS = 512
+"""Of the longest answer, if nobody asks for a longer one."""
 
 
 @dataclass(frozen=True)
@@ -17,15 +23,26 @@ class Encoding:
 
     Attributes:
         loading: arguments of `bimba.load`.
-        num_frames: as in `VideoQA.ask`.
-        sampling: as in `VideoQA.ask`.
+        frames: at most so many, or "auto".
+        sampling: "uniform" or "fps".
+        fps: so many a second; None if no rate is named.
+        max_video_tokens: at most; None for whatever the language model can read.
+        temporal_pooling: given by hand; None for the model's own, or what a budget asks for.
         reading: options of `Video`.
     """
 
     loading: dict[str, Any]
-    num_frames: int = 64
+    frames: int | Literal["auto"] = 64
     sampling: str = "uniform"
+    fps: float | None = None
+    max_video_tokens: int | None = None
+    temporal_pooling: int | None = None
     reading: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether each video decides how much of it is looked at."""
+        return self.fps is not None or self.frames == AUTO or self.max_video_tokens is not None
 
     def load(self) -> VideoQA:
         """The model.
@@ -34,12 +51,22 @@ class Encoding:
             CheckpointError: its files are missing, unsafe, or do not fit each other.
             InputError: an option is unknown or cannot be had on this machine.
         """
-        return load(**self.loading)
+        overrides = None if self.temporal_pooling is None else {"temporal_pooling": self.temporal_pooling}
+        return load(**self.loading, config_overrides=overrides)
 
     def settings(self, qa: VideoQA) -> dict[str, Any]:
         """What tells an encoded video from one that was looked at in another way."""
         part = Video("", start=self.reading.get("start"), end=self.reading.get("end"))
-        return settings_of(qa.model.config, part, {"num_frames": self.num_frames, "sampling": self.sampling})
+        return settings_of(qa.model.config, part, self._looking)
+
+    @property
+    def _looking(self) -> dict[str, Any]:
+        """What was asked for; what that comes to differs from video to video."""
+        looking: dict[str, Any] = {"num_frames": self.frames, "sampling": self.sampling}
+        if self.has_budget:
+            looking |= {"fps": self.fps, "max_video_tokens": self.max_video_tokens}
+            looking |= {"temporal_pooling": self.temporal_pooling}
+        return looking
 
     def encode(self, qa: VideoQA, path: Path) -> EncodedVideo:
         """Encode a video.
@@ -49,4 +76,22 @@ class Encoding:
             InputError: it is too short or too long for the model.
         """
         with Video(path, **self.reading) as video:
-            return qa.encode(video, num_frames=self.num_frames, sampling=self.sampling)
+            if isinstance(self.frames, int) and not self.has_budget:
+                return qa.encode(video, num_frames=self.frames, sampling=self.sampling)
+            own_pooling = qa.model.config.temporal_pooling
+            chosen = fit(
+                video,
+                "?",
+                ModelOutline(qa.model.config, qa.processor, qa.model.dtype),
+                frames=self.frames,
+                fps=self.fps,
+                sampling=self.sampling,
+                max_video_tokens=self.max_video_tokens,
+                keep_pooling=self.temporal_pooling is not None,
+                num_answer_tokens=ANSWERS_IN_A_CHAT * _ANSWER_TOKENS,
+            )
+            qa.pool_frames(chosen.temporal_pooling)
+            try:
+                return qa.encode(video, num_frames=chosen.num_frames, sampling=chosen.sampling, settings=self._looking)
+            finally:
+                qa.pool_frames(own_pooling)

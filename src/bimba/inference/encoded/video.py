@@ -20,6 +20,7 @@ from torch import Tensor
 from bimba.errors import InputError, VideoError
 from bimba.inference.clip import Clip
 from bimba.inference.encoded.origin import Origin
+from bimba.video.sampling import SamplingOrRate
 from bimba.video.source import Video
 
 SUFFIX = ".bimba"
@@ -85,12 +86,29 @@ class EncodedVideo:
         origin = "frames" if self.about.origin is None else Path(self.about.origin.path).name
         return f"EncodedVideo({origin}, {self.about.num_frames} frames, {len(self.features)} tokens)"
 
-    def choose(self, num_frames: int, sampling: str) -> Clip:
+    def __enter__(self) -> "EncodedVideo":
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        if self.video is not None:
+            self.video.close()
+
+    @property
+    def start(self) -> float | None:
+        """Where the part of the video begins that was encoded, in seconds; None for its beginning."""
+        return self.about.settings.get("start")
+
+    @property
+    def end(self) -> float | None:
+        """Where it ends."""
+        return self.about.settings.get("end")
+
+    def choose(self, num_frames: int, sampling: SamplingOrRate) -> Clip:
         """Its frames, whatever is asked: they are chosen already."""
         del num_frames, sampling
         return self.clip
 
-    def shortened(self, num_frames: int, sampling: str) -> Clip:
+    def shortened(self, num_frames: int, sampling: SamplingOrRate) -> Clip:
         """Its frames: none can be taken away."""
         return self.choose(num_frames, sampling)
 
