@@ -276,7 +276,7 @@ def _plan(order: Order) -> Measured:
     sys.argv = ["bimba", "plan", *order.arguments]
     peak = _Peak()
     begun = time.perf_counter()
-    with contextlib.redirect_stdout(io.StringIO()) as told:
+    with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding="utf-8")) as told:
         try:
             bimba_command()
         except SystemExit as left:
@@ -284,7 +284,8 @@ def _plan(order: Order) -> Measured:
                 raise
     seconds = time.perf_counter() - begun
     peak.note()
-    plan = json.loads(told.getvalue())
+    told.seek(0)
+    plan = json.loads(told.read())
     if len(plan["frame_indices"]) != order.num_frames:
         raise PointError(f"bimba plan chose {len(plan['frame_indices'])} frames, not {order.num_frames}")
     return Measured(plan["num_video_tokens"], peak.loaded_bytes, peak.most_bytes, [seconds])
