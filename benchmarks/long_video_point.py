@@ -30,6 +30,7 @@ from bimba.compressors import SelectiveScanCompressor
 from bimba.compressors.streams import open_stream
 from bimba.inference.clip import Clip, ClipFile
 from bimba.inference.encoder import encode_clip
+from bimba.inference.free_memory import FreeMemory
 from bimba.inference.stopwatch import Stopwatch
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
@@ -262,12 +263,13 @@ def _compress(order: Order) -> Measured:
 
 
 def _stream(compressor: SelectiveScanCompressor, num_frames: int, side: int) -> None:
-    """Push tokens that are drawn piece by piece."""
-    chance = torch.Generator().manual_seed(0)
+    """Push tokens that are drawn piece by piece, and mind free memory as `encode_clip` does."""
+    chance, memory = torch.Generator().manual_seed(0), FreeMemory()
     stream = open_stream(compressor, num_frames, side, side)
     for begin in range(0, num_frames, PIECE):
         size = min(PIECE, num_frames - begin)
         stream.push(torch.randn(1, size, side, side, compressor.dim, generator=chance))
+        memory.after_piece()
     stream.finish()
 
 
@@ -276,7 +278,7 @@ def _plan(order: Order) -> Measured:
     sys.argv = ["bimba", "plan", *order.arguments]
     peak = _Peak()
     begun = time.perf_counter()
-    with contextlib.redirect_stdout(io.StringIO()) as told:
+    with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding="utf-8")) as told:
         try:
             bimba_command()
         except SystemExit as left:
@@ -284,7 +286,8 @@ def _plan(order: Order) -> Measured:
                 raise
     seconds = time.perf_counter() - begun
     peak.note()
-    plan = json.loads(told.getvalue())
+    told.seek(0)
+    plan = json.loads(told.read())
     if len(plan["frame_indices"]) != order.num_frames:
         raise PointError(f"bimba plan chose {len(plan['frame_indices'])} frames, not {order.num_frames}")
     return Measured(plan["num_video_tokens"], peak.loaded_bytes, peak.most_bytes, [seconds])

@@ -123,6 +123,7 @@ class QueryFiller:
                 f"{self._num_tokens} tokens and {self._num_queries} queries are more than the sequence of "
                 f"{self._length} places with {len(self._positions)} queries has."
             )
+        queries = queries.clone()  # see `_settled`
         self._tokens.append(tokens)
         self._waiting.append(queries)
         self._queries.append(queries)
@@ -193,9 +194,10 @@ class QueryFiller:
         tokens = like.new_empty(like.shape[0], 0, like.shape[-1]) if tokens is None else tokens
         queries = like.new_empty(like.shape[0], 0, like.shape[-1]) if queries is None else queries
         passed = self._passed or Passed(tokens.new_empty(tokens.shape[0], 0, self._mixer.inner_dim), None)
-        reading, self._passed = read_chunk(self._mixer, self._prepare, chunk, tokens, queries, passed)
+        reading, passed = read_chunk(self._mixer, self._prepare, chunk, tokens, queries, passed)
+        self._passed = Passed(passed.tail.clone(), None if passed.state is None else passed.state.clone())
         self._begin, self._fetched = end, fetched.stop
-        self._keep(reading)
+        self._keep(_settled(reading))
 
     def _keep(self, reading: Reading) -> None:
         """Join a reading to the last group, unless that has queries enough to pay for a state of its own."""
@@ -227,6 +229,19 @@ def join(left: Reading, right: Reading, implementation: str) -> Reading:
     reads = torch.cat([left.coming.reads, right.coming.reads], dim=1)
     coming = Scanned(left.coming.y, state, reads, left.coming.rates, step_sums)
     return Reading(torch.cat([left.y + added, right.y], dim=1), coming)
+
+
+def _settled(reading: Reading) -> Reading:
+    """A copy of what stays of a chunk, made when all else that reading took is free again.
+
+    So it lies together. Where it was made it would stand between large pieces of memory that come and go, and leave
+    holes that fit none of the next ones: the process would grow although nothing more is in use.
+    """
+    coming = reading.coming
+    if coming is not None:
+        step_sums = None if coming.step_sums is None else coming.step_sums.clone()
+        coming = coming._replace(state=coming.state.clone(), reads=coming.reads.clone(), step_sums=step_sums)
+    return Reading(reading.y.clone(), coming)
 
 
 def _take(pieces: list[Tensor], count: int) -> Tensor | None:
