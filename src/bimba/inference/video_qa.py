@@ -13,6 +13,7 @@ from bimba.inference.chat import Chat, EncodedVideo
 from bimba.inference.clip import Clip, VideoInput, open_video
 from bimba.inference.encoder import Progress, encode_clip
 from bimba.inference.generation import generation_settings, is_whole
+from bimba.inference.live import LiveVideo
 from bimba.inference.request import (
     Conversation,
     Request,
@@ -187,6 +188,27 @@ class VideoQA:
         if request.clip is not None:
             encoded = EncodedVideo(request.clip, self._encode(watch, request.clip))
         return Chat(self.model, self.processor, builder, encoded, self.context_length, dict(watch.seconds))
+
+    def watch(
+        self, *, max_video_tokens: int | None = None, time_sentence: bool = True, max_new_tokens: int = 512
+    ) -> LiveVideo:
+        """Watch a video that goes on, whose frames you push, to ask about everything so far at any time.
+
+        Args:
+            max_video_tokens: that it takes in a prompt at most; old frames are thinned out when there are more.
+            time_sentence: as in `prepare`.
+            max_new_tokens: room kept for an answer.
+
+        Raises:
+            InputError: the model needs all frames at once, or the budget is too small, or more than it reads.
+        """
+        return LiveVideo(
+            self.model,
+            self.processor,
+            max_video_tokens=max_video_tokens,
+            time_sentence=time_sentence,
+            max_new_tokens=max_new_tokens,
+        )
 
     def _run(
         self,
