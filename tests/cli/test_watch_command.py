@@ -89,11 +89,14 @@ def test_text_tells_up_to_when_it_was_seen(recording: Path, model: Path) -> None
 
 
 @pytest.fixture
-def pipe(tmp_path: Path) -> Path:
+def pipe(tmp_path: Path) -> Iterator[Path]:
     """A named pipe: a film in it ends when its writer does, however slow the machine is."""
     path = tmp_path / "film.ts"
     os.mkfifo(path)
-    return path
+    # Who writes does not wait for a reader that may have died; a test of it fails then, and does not hang.
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    yield path
+    os.close(reader)
 
 
 def test_it_asks_by_itself_while_the_film_is_written(model: Path, pipe: Path) -> None:

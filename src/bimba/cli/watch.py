@@ -116,7 +116,7 @@ def watch(
     Questions are lines of the standard input, or one --question that is asked at the end, or --every so often. Each
     answer begins with the time up to which the video was seen; with --json each is one JSON object in a line.
     """
-    options.check_numbers(1, max_new_tokens, seed)
+    options.check_numbers(max_new_tokens, seed)
     _check(question, every)
     from bimba.video.live import LiveSource
 
