@@ -55,6 +55,7 @@ COMMANDS = (
     "needles stats",
     "plan",
     "train",
+    "watch",
 )
 
 

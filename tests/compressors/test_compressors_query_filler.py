@@ -118,6 +118,38 @@ def test_a_sequence_may_grow_without_an_end_in_sight() -> None:
         torch.testing.assert_close(filler.finish(), expected, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.parametrize("bidirectional", [True, False], ids=["both_ways", "one_way"])
+def test_queries_may_be_forgotten_and_the_others_stay_what_they_are(bidirectional: bool) -> None:
+    mixer = build_mixer(bidirectional=bidirectional)
+    tokens, queries = draw(120, 48)
+    places = torch.tensor([2, 6])  # two queries among five tokens
+    filler = QueryFiller(mixer, places, 5, prepare=torch.tanh, chunk_size=4, is_growing=True)
+    positions = torch.cat([places + 7 * number for number in range(24)])
+    kept = list(range(48))
+    cuts_at = {3: (0, 1), 4: (2, 3), 8: (1, 7), 12: (3, 1), 13: (0, 10), 20: (5, 4)}
+    for number in range(24):
+        if number:
+            filler.extend(places, 5)
+        filler.push(tokens[:, number * 5 : number * 5 + 5], queries[:, number * 2 : number * 2 + 2])
+        if number in cuts_at:
+            first, count = cuts_at[number]
+            filler.forget(first, count)
+            del kept[first : first + count]
+        there = number * 2 + 2
+        with torch.no_grad():
+            expected = plain(mixer, tokens[:, : number * 5 + 5], queries[:, :there], positions[:there])
+        so_far = [each for each in kept if each < there]
+        torch.testing.assert_close(filler.finish(), expected[:, so_far], rtol=1e-11, atol=1e-12)
+        assert torch.equal(filler.queries, queries[:, so_far])
+        assert all(group.y.shape[1] >= 5 for group in filler._groups[:-1]), "a state has queries that pay for it"
+    assert filler.num_queries == 48
+    for first, count in ((0, len(kept)), (len(kept) - 1, 1), (-1, 1), (3, -1)):
+        with pytest.raises(ValueError, match="cannot be forgotten"):
+            filler.forget(first, count)
+    with pytest.raises(ValueError, match="more than the sequence"):
+        filler.push(tokens[:, :0], queries[:, :1])
+
+
 def test_what_is_kept_depends_on_the_queries_alone() -> None:
     mixer = build_mixer()
     kept = []

@@ -25,6 +25,7 @@ from bimba.cli.doctor import doctor
 from bimba.cli.encode import encode
 from bimba.cli.plan import plan
 from bimba.cli.train import train
+from bimba.cli.watch import watch
 from bimba.errors import BimbaError
 
 DEBUG = "--debug"
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.command(epilog='Example: bimba ask talk.mp4 "What is on the slide?" --model mmiemon/BIMBA-LLaVA-Qwen2-7B')(ask)
 app.command(epilog="Example: bimba chat talk.mp4 --model mmiemon/BIMBA-LLaVA-Qwen2-7B")(chat)
+app.command(epilog="Example: bimba watch recording.ts --model mmiemon/BIMBA-LLaVA-Qwen2-7B")(watch)
 app.command(epilog='Example: bimba plan talk.mp4 "What is on the slide?" --frames 128')(plan)
 app.command(epilog="Example: bimba encode talk.mp4 -o talk.bimba")(encode)
 app.command(epilog="Example: bimba train recipe.yaml schedule.max_steps=2 output=runs/first")(train)

@@ -8,6 +8,9 @@ Shapes: B batch, n tokens and q queries of a piece, S tokens, Q queries, L = S +
 N state.
 """
 
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
@@ -24,6 +27,8 @@ from bimba.compressors.one_pass import (
     within,
 )
 from bimba.ops.selective_scan.checks import check_positions
+
+T = TypeVar("T")
 
 
 class QueryFiller:
@@ -66,8 +71,8 @@ class QueryFiller:
         self._queries: list[Tensor] = []
         self._passed: Passed | None = None
         self._groups: list[Reading] = []
-        # Tokens before each query: place of query j less j.
-        self._tokens_before = self._positions - torch.arange(len(self._positions))
+        self._num_forgotten = 0
+        self._tokens_before = self._count_tokens_before()
 
     @property
     def num_tokens(self) -> int:
@@ -81,7 +86,7 @@ class QueryFiller:
 
     @property
     def queries(self) -> Tensor:
-        """Those that have come [B, q, D], not filled.
+        """Those that have come and were not forgotten [B, q, D], not filled.
 
         Raises:
             ValueError: nothing has come.
@@ -100,8 +105,51 @@ class QueryFiller:
             raise ValueError("the sequence has an end: it was not made with is_growing.")
         check_positions(positions, num_tokens + len(positions))
         self._positions = torch.cat([self._positions, positions.cpu() + self._length])
-        self._tokens_before = self._positions - torch.arange(len(self._positions))
+        self._tokens_before = self._count_tokens_before()
         self._length += num_tokens + len(positions)
+
+    @torch.no_grad()
+    def forget(self, first: int, count: int) -> None:
+        """Let go of some queries: `finish` gives the others, which are what they would be otherwise.
+
+        Their places stay in the sequence, where others have read past them; only their outputs are gone.
+
+        Args:
+            first: of those that are kept, which have to be read.
+            count: how many, not all.
+
+        Raises:
+            ValueError: these are not read yet, or none would stay.
+        """
+        sizes = [group.y.shape[1] for group in self._groups]
+        num_kept = self._num_queries - self._num_forgotten
+        if not (0 <= first <= first + count <= sum(sizes) and count < num_kept):
+            raise ValueError(
+                f"{count} queries from {first} on cannot be forgotten: {num_kept} are kept, {sum(sizes)} of them read."
+            )
+        self._queries = [
+            torch.cat([piece[:, : cut.start], piece[:, cut.stop :]], dim=1) if cut else piece
+            for piece, cut in _cuts(self._queries, [piece.shape[1] for piece in self._queries], first, count)
+            if len(cut) < piece.shape[1]
+        ]
+        self._positions = torch.cat([self._positions[:first], self._positions[first + count :]])
+        self._num_forgotten += count
+        self._tokens_before = self._count_tokens_before()
+        self._groups = [
+            _without(group, cut) if cut else group for group, cut in _cuts(self._groups, sizes, first, count)
+        ]
+        self._join_small()
+
+    def _join_small(self) -> None:
+        """Join groups that have too few queries left to pay for a state with those behind them."""
+        enough, groups = self._mixer.forward_scan.state_dim, self._groups
+        number = 0
+        while number < len(groups) - 1:
+            if groups[number].y.shape[1] < enough:
+                pair = groups[number], groups[number + 1]
+                groups[number : number + 2] = [join(*pair, self._mixer.forward_scan.scan_implementation)]
+            else:
+                number += 1
 
     @torch.no_grad()
     def push(self, tokens: Tensor, queries: Tensor) -> None:
@@ -118,10 +166,11 @@ class QueryFiller:
                 raise ValueError(f"{name} {tuple(pieces.shape)} do not fit {tuple(first.shape)}.")
         self._num_tokens += tokens.shape[1]
         self._num_queries += queries.shape[1]
-        if self._num_tokens + self._num_queries > self._length or self._num_queries > len(self._positions):
+        most_queries = self._num_forgotten + len(self._positions)
+        if self._num_tokens + self._num_queries > self._length or self._num_queries > most_queries:
             raise ValueError(
                 f"{self._num_tokens} tokens and {self._num_queries} queries are more than the sequence of "
-                f"{self._length} places with {len(self._positions)} queries has."
+                f"{self._length} places with {most_queries} queries has."
             )
         queries = queries.clone()  # see `_settled`
         self._tokens.append(tokens)
@@ -131,7 +180,7 @@ class QueryFiller:
 
     @torch.no_grad()
     def finish(self) -> Tensor:
-        """Outputs [B, Q, D] of the queries that have come, if the sequence ends here.
+        """Outputs [B, Q, D] of the queries that have come and were not forgotten, if the sequence ends here.
 
         More may be pushed afterwards all the same: nothing of what was kept is changed.
 
@@ -150,7 +199,7 @@ class QueryFiller:
         queries = self.queries
         self._is_growing = False
         self._length = self._num_tokens + self._num_queries
-        self._positions = self._positions[: self._num_queries]
+        self._positions = self._positions[: self._num_queries - self._num_forgotten]
         check_positions(self._positions, self._length)
         self._read_until(self._length)
         pieces = queries.split([group.y.shape[1] for group in self._groups], dim=1)
@@ -166,10 +215,14 @@ class QueryFiller:
             # At the end the convolution has nothing more to look at.
             return self._length + (0 if self._is_growing else self._reach)
         before = int(torch.searchsorted(self._tokens_before, self._num_tokens, right=True))
-        next_token = self._num_tokens + before
-        is_there = self._num_queries == len(self._positions)
-        next_query = self._length if is_there else int(self._positions[self._num_queries])
+        next_token = self._num_tokens + self._num_forgotten + before
+        number = self._num_queries - self._num_forgotten
+        next_query = self._length if number == len(self._positions) else int(self._positions[number])
         return min(next_token, next_query)
+
+    def _count_tokens_before(self) -> Tensor:
+        """Tokens before each query that was not read: place of query j less j; of others, that many at most."""
+        return self._positions - torch.arange(len(self._positions)) - self._num_forgotten
 
     def _read_until(self, end: int) -> None:
         """Read whole chunks up to a place."""
@@ -242,6 +295,31 @@ def _settled(reading: Reading) -> Reading:
         step_sums = None if coming.step_sums is None else coming.step_sums.clone()
         coming = coming._replace(state=coming.state.clone(), reads=coming.reads.clone(), step_sums=step_sums)
     return Reading(reading.y.clone(), coming)
+
+
+def _cuts(pieces: Sequence[T], sizes: Sequence[int], first: int, count: int) -> Iterator[tuple[T, range]]:
+    """Each piece with the rows of it that belong to a stretch of all their rows."""
+    begin = 0
+    for piece, size in zip(pieces, sizes, strict=True):
+        start, stop = (min(max(place - begin, 0), size) for place in (first, first + count))
+        yield piece, range(start, stop)
+        begin += size
+
+
+def _without(reading: Reading, cut: range) -> Reading:
+    """A stretch without some of its queries: the way from the one before them to the one behind becomes one step."""
+
+    def rest(rows: Tensor) -> Tensor:
+        return torch.cat([rows[:, : cut.start], rows[:, cut.stop :]], dim=1)
+
+    coming = reading.coming
+    if coming is not None:
+        if coming.step_sums is None:
+            raise ValueError("a stretch was scanned without sums of its steps.")
+        before, gone, behind = coming.step_sums.tensor_split([cut.start, cut.stop + 1], dim=1)
+        step_sums = torch.cat([before, gone.sum(dim=1, keepdim=True), behind], dim=1)
+        coming = coming._replace(reads=rest(coming.reads), step_sums=step_sums)
+    return Reading(rest(reading.y), coming)
 
 
 def _take(pieces: list[Tensor], count: int) -> Tensor | None:

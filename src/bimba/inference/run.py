@@ -124,6 +124,12 @@ class AnswerStream:
         self._pieces.close()
 
     @property
+    def frame_seconds(self) -> list[float]:
+        """Times of the frames that the model saw; known before the first piece comes."""
+        clip = self._run.request.clip
+        return [] if clip is None else list(clip.frame_seconds)
+
+    @property
     def answer(self) -> Answer:
         """The whole answer.
 

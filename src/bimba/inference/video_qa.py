@@ -18,6 +18,7 @@ from bimba.inference.encoded import EncodedVideo, encoder_identity
 from bimba.inference.encoded.describing import describe
 from bimba.inference.encoder import Progress, encode_clip
 from bimba.inference.generation import generation_settings, is_whole
+from bimba.inference.live import LiveVideo
 from bimba.inference.opening import VideoInput, open_video
 from bimba.inference.request import (
     Conversation,
@@ -259,6 +260,27 @@ class VideoQA:
                 "this model reads the question before it compresses the video, which cannot be encoded for several.",
                 fix="ask each question by itself: bimba ask, VideoQA.ask.",
             )
+
+    def watch(
+        self, *, max_video_tokens: int | None = None, time_sentence: bool = True, max_new_tokens: int = 512
+    ) -> LiveVideo:
+        """Watch a video that goes on, whose frames you push, to ask about everything so far at any time.
+
+        Args:
+            max_video_tokens: that it takes in a prompt at most; old frames are thinned out when there are more.
+            time_sentence: as in `prepare`.
+            max_new_tokens: room kept for an answer.
+
+        Raises:
+            InputError: the model needs all frames at once, or the budget is too small, or more than it reads.
+        """
+        return LiveVideo(
+            self.model,
+            self.processor,
+            max_video_tokens=max_video_tokens,
+            time_sentence=time_sentence,
+            max_new_tokens=max_new_tokens,
+        )
 
     def _run(
         self,

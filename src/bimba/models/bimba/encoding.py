@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bimba.compressors.growing import GrowingStream
 from bimba.compressors.streams import open_stream
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.towers import as_patches
@@ -153,6 +154,15 @@ class VideoEncoding(nn.Module):
                 stream.push(tokens[None])
         with stage("compress"):
             return self.pack(stream.finish()[0])
+
+    def grow(self, most_groups: int) -> GrowingStream:
+        """What takes projected tokens of a video without a known end, within a budget of groups of frames.
+
+        Raises:
+            ValueError: the compressor cannot grow, or the budget is too small.
+        """
+        side = self.config.patches_per_side
+        return GrowingStream(self.compressor, side, side, most_groups)
 
     def encode_features(
         self,

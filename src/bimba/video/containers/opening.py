@@ -22,12 +22,13 @@ MAX_PIXELS = 100_000_000
 """Largest picture that is read; 8K has 33 million pixels. A header may promise any size, and its memory is spent."""
 
 # Playlists (hls, dash, concat, sdp, ...) are left out: a file that looks like a video could make FFmpeg open others.
-_FORMATS = (
+FORMATS = (
     "3g2,3gp,aac,ac3,aiff,apng,asf,av1,avi,dirac,dnxhd,dv,eac3,flac,flv,gif,gif_pipe,gxf,h261,h263,h264,hevc,ivf,"
     "live_flv,loas,m4a,m4v,matroska,mj2,mjpeg,mov,mp3,mp4,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,rm,smjpeg,truehd,vc1,"
     "vvc,w64,wav,webm,wtv,wv,yuv4mpegpipe"
 )
-_OPEN_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+"""What files may be, by FFmpeg's names."""
+_OPEN_OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
 _BOX_SIZES = (8, 16)  # of an mp4 box's header, with a size of 32 or of 64 bits
 
 
@@ -56,7 +57,7 @@ def open_container(path: Path) -> InputContainer:
         ) from error
 
 
-def choose_stream(container: InputContainer, path: Path, number: int | None = None) -> VideoStream:
+def choose_stream(container: InputContainer, path: Path | str, number: int | None = None) -> VideoStream:
     """The video stream to read: the one asked for, else the first that is marked as default, else the first.
 
     Args:
@@ -96,7 +97,7 @@ def _has_decoder(stream: VideoStream) -> bool:
     return cast("CodecContext | None", stream.codec_context) is not None
 
 
-def _check_stream(stream: VideoStream, path: Path) -> None:
+def _check_stream(stream: VideoStream, path: Path | str) -> None:
     if not _has_decoder(stream):
         raise VideoError(
             f"{path} holds a video of a codec that this FFmpeg build cannot decode.",
@@ -105,7 +106,7 @@ def _check_stream(stream: VideoStream, path: Path) -> None:
     check_size(stream.width, stream.height, path)
 
 
-def check_size(width: int, height: int, path: Path) -> None:
+def check_size(width: int, height: int, path: Path | str) -> None:
     """Refuse pictures that would take more memory than anybody means to spend.
 
     Raises:
