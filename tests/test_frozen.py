@@ -31,6 +31,7 @@ COMMANDS = (
     "bench scan",
     "chat",
     "convert",
+    "encode",
     "data",
     "data cache",
     "data check",

@@ -19,7 +19,21 @@ from bimba.cli import app
 from needle_model import make_needle_model
 
 BIMBA = Path(sys.executable).with_name("bimba")
-COMMANDS = {"ask", "bench", "chat", "convert", "data", "demo", "doctor", "encode", "eval", "needles", "plan", "train"}
+COMMANDS = {
+    "ask",
+    "bench",
+    "chat",
+    "convert",
+    "data",
+    "demo",
+    "doctor",
+    "encode",
+    "eval",
+    "needles",
+    "plan",
+    "train",
+    "watch",
+}
 
 
 def bimba(
@@ -131,6 +145,7 @@ def test_the_example_of_each_help_works(
     assert example, shown.stdout
     assert example[1].startswith(" ".join(command).removesuffix(" benchmark").removesuffix(" several"))
     shutil.copy(video, tmp_path / "talk.mp4")
+    shutil.copy(video, tmp_path / "recording.ts")
     (tmp_path / "recipe.yaml").write_text(json.dumps(recipe_for(model)))  # JSON is YAML
     (tmp_path / "train.json").write_text(json.dumps([ENTRY] * 13))
     if command == ("eval", "show"):
