@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from bimba.cli import app
@@ -123,6 +124,29 @@ def test_what_makes_no_sense_is_refused(videos: Path, words: list[Any], problem:
         run("encode", *words)
 
 
+def test_a_second_video_does_not_replace_the_first(videos: Path) -> None:
+    run("encode", videos / "video_00000.mp4", "-o", "x.bimba", "--frames", 4)
+    with pytest.raises(InputError, match="another video is in it"):
+        run("encode", videos / "video_00001.mp4", "-o", "x.bimba", "--frames", 4)
+    assert read_encoded("x.bimba").about.origin is not None
+    run("encode", videos / "video_00001.mp4", "-o", "x.bimba", "--frames", 4, "--overwrite")
+    with pytest.raises(InputError, match="is encoded already"):
+        run("encode", "x.bimba", "-o", "y.bimba")
+    with pytest.raises(InputError, match="is encoded already"):
+        run("plan", "x.bimba")
+
+
+def test_rates_of_pictures_are_told_apart(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert videos.is_dir()
+    Path("pictures").mkdir()
+    for number in range(3):
+        Image.new("RGB", (32, 24), (80 * number, 0, 0)).save(f"pictures/{number}.png")
+    monkeypatch.chdir("pictures")
+    assert "pictures.bimba: 36 tokens" in run("encode", ".", "--image-fps", 2).stdout
+    with pytest.raises(InputError, match=r"image_fps 2\.0 there, 5\.0 now"):
+        run("encode", ".", "--image-fps", 5)
+
+
 def test_what_is_no_video_is_refused_before_the_model_is_read(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIMBA_MODEL", "nowhere")
     (videos.parent / "notes.mp4").write_text("no video")
@@ -134,8 +158,8 @@ def test_what_is_no_video_is_refused_before_the_model_is_read(videos: Path, monk
 @pytest.mark.parametrize(
     "words",
     [
-        ["--start", "1"], ["--end", "2"], ["--isolate"], ["--image-fps", "1"], ["--frames", "3"], ["--fps", "1"],
-        ["--sampling", "fps"], ["--temporal-pooling", "2"], ["--max-video-tokens", "90"], ["--dry-run"],
+        ["--start", "1"], ["--end", "2"], ["--image-fps", "1"], ["--frames", "3"], ["--fps", "1"],
+        ["--sampling", "fps"], ["--temporal-pooling", "2"], ["--max-video-tokens", "90"],
     ],
 )  # fmt: skip
 def test_options_that_come_too_late_are_refused(videos: Path, words: list[str]) -> None:
@@ -145,8 +169,6 @@ def test_options_that_come_too_late_are_refused(videos: Path, words: list[str]) 
 
 
 def test_a_folder_of_pictures_is_one_video(videos: Path) -> None:
-    from PIL import Image
-
     Path("pictures").mkdir()
     for number in range(3):
         Image.new("RGB", (32, 24), (80 * number, 0, 0)).save(f"pictures/{number}.png")

@@ -102,6 +102,8 @@ def encode(
     object in a line.
     """
     look = looking.look_at(frames, fps, sampling, max_video_tokens, temporal_pooling)
+    if engine is Engine.ray and str(video) == "-":
+        raise InputError("what comes through a pipe cannot be sent to workers.", fix="leave --engine out.")
     if workers is not None and (workers < 1 or engine is not Engine.ray):
         raise InputError(f"--workers is {workers}.", fix="take at least one, with --engine ray.")
     hushed = quiet or json_
@@ -114,7 +116,7 @@ def encode(
         options.open_video(video, **reading).close()
     hush_transformers(quiet=True)
     from bimba.inference.encoded.encoding import Encoding
-    from bimba.inference.encoded.library import alone
+    from bimba.inference.encoded.library import alone, sweep
 
     loading = {
         "model": named, "base": base, "device": device, "dtype": dtype, "attn_implementation": attn_implementation,
@@ -125,6 +127,8 @@ def encode(
     )
     told = Told(as_json=json_, quiet=quiet, total=len(entries))
     with nullcontext() if library is None else alone(library):
+        if library is not None:
+            sweep(entries)
         if engine is Engine.ray:
             from bimba.inference.encoded.on_ray import encode_on_ray
 
@@ -138,14 +142,14 @@ def encode(
 
 def _encode_here(entries: "list[Entry]", encoding: "Encoding", *, overwrite: bool, hushed: bool) -> "Iterator[Outcome]":
     """Encode one after the other in this process, with progress bars."""
-    from bimba.inference.encoded.library import Outcome, encode_each, pending, sweep
+    from bimba.inference.encoded.library import Outcome, encode_each, pending
 
     with waiting("loading the model", quiet=hushed):
         qa = encoding.load()
     with waiting("looking at what is there", quiet=hushed):
         todo = pending(entries, qa.encoder_identity, encoding.settings(qa), overwrite=overwrite)
-    sweep(entries)
-    yield from (Outcome(entry, 0, was_there=True) for entry in entries if entry not in todo)
+    to_do = {entry.target for entry in todo}
+    yield from (Outcome(entry, 0, was_there=True) for entry in entries if entry.target not in to_do)
     with bars(LABELS, quiet=hushed) as report:
         qa.progress = report
         yield from encode_each(todo, lambda path: encoding.encode(qa, path))
@@ -213,7 +217,10 @@ def _entries(video: Path, out: Path | None) -> "tuple[list[Entry], Path | None]"
     """What is to be encoded, and the library that it goes to, if it is a folder of videos."""
     from bimba.inference.encoded.library import Entry, has_videos, list_entries
     from bimba.inference.encoded.video import SUFFIX
+    from bimba.inference.opening import is_encoded
 
+    if is_encoded(video):
+        raise InputError(f"{video} is encoded already.", fix="ask it: bimba ask, bimba chat; or name the video.")
     if str(video) == "-" and out is None:
         raise InputError("what comes through a pipe has no name.", fix="name the file to write: -o talk.bimba")
     if has_videos(video):
@@ -222,9 +229,10 @@ def _entries(video: Path, out: Path | None) -> "tuple[list[Entry], Path | None]"
         if out.is_file():
             raise InputError(f"{out} is a file.", fix="name a folder (--out LIBRARY), since there are several videos.")
         return list_entries(video, out), out
-    target = Path(video.name).with_suffix(SUFFIX) if out is None else out
+    name = Path(video.resolve().name if str(video) != "-" else "video").with_suffix(SUFFIX)
+    target = name if out is None else out
     if target.is_dir():
-        target /= Path(video.name).with_suffix(SUFFIX)
+        target /= name
     if target.suffix.lower() != SUFFIX:
         raise InputError(f"{target} does not end in {SUFFIX}.", fix=f"name it {target.name}{SUFFIX}, say.")
     return [Entry(video, target)], None

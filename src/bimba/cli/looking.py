@@ -198,7 +198,11 @@ def settle(
     from bimba.inference import encoded
 
     if isinstance(video, encoded.EncodedVideo):
-        refuse_for_encoded(video.path, [*look.said, *(["--dry-run"] if outlined else [])])
+        refuse_for_encoded(video.path, list(look.said))
+        if outlined:
+            raise InputError(
+                f"{video.path} is encoded already, so that there is nothing left to plan.", fix="leave --dry-run out."
+            )
         return Settled(video.about.num_frames, look.sampling, None, None)
     if isinstance(look.frames, int) and not (look.has_budget or outlined):
         return Settled(look.frames, look.sampling, look.temporal_pooling, None)

@@ -171,8 +171,14 @@ def open_video(
         VideoError: it cannot be read.
         InputError: an option does not fit it, or it is an address.
     """
+    from bimba.inference.encoded import SUFFIX
     from bimba.video.source import Video
 
+    if video.suffix.lower() == SUFFIX:
+        raise InputError(
+            f"{video} is encoded already, so that nothing is left to plan or to encode.",
+            fix="ask it (bimba ask, bimba chat), or name the video that it comes from.",
+        )
     scheme, colon, rest = str(video).partition(":")
     if colon and rest.startswith("/") and scheme in _SCHEMES:
         raise InputError(f"{scheme} addresses are not fetched.", fix="download the video first, and name the file.")
@@ -212,10 +218,10 @@ def open_either(
         return open_video(video, start, end, video_stream, image_fps, allow_truncated, backend, isolate)
     given = {
         "--start": start, "--end": end, "--video-stream": video_stream, "--image-fps": image_fps,
-        "--allow-truncated": allow_truncated or None, "--isolate": isolate or None,
+        "--allow-truncated": allow_truncated or None,
     }  # fmt: skip
     refuse_for_encoded(video, [name for name, value in given.items() if value is not None])
-    return read_encoded(video)
+    return read_encoded(video, backend=backend, isolate=isolate)
 
 
 def source_of(video: "Video | EncodedVideo") -> "Video":

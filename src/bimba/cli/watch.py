@@ -129,12 +129,14 @@ def watch(
     live = qa.watch(max_video_tokens=max_video_tokens, time_sentence=time_sentence, max_new_tokens=max_new_tokens)
     settings = sampling_settings(temperature, top_p, seed) | {"max_new_tokens": max_new_tokens}
     session = Watching(named, live, opened, settings, as_json=json_, quiet=quiet)
-    with session.reading():
-        if question is not None:
-            session.ask_by_itself(question, every)
-        else:
-            session.answer_lines()
-    session.say_how_it_ended()
+    try:
+        with session.reading():
+            if question is not None:
+                session.ask_by_itself(question, every)
+            else:
+                session.answer_lines()
+    finally:
+        session.say_how_it_ended()
 
 
 def _check(question: str | None, every: float | None) -> None:

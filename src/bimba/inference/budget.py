@@ -31,6 +31,9 @@ MOST_POOLED = 4
 ANSWERS_IN_A_CHAT = 4
 """For which a budget leaves room when a video is encoded for several questions."""
 
+ROOM_FOR_ANSWERS = ANSWERS_IN_A_CHAT * 512
+"""Tokens of those answers, each as long as an answer may be if nobody asks for a longer one."""
+
 CountText = Callable[[int, SamplingOrRate], int]
 """Tokens of the prompt beside the video's, with so many frames chosen so: their times are written there, too."""
 

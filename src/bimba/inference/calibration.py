@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 
+from bimba.errors import InputError
 from bimba.inference.clip import Clip
 from bimba.inference.thin_model import FEWEST_FRAMES, VOCABULARY, depth_of, only_layer, thin_model
 from bimba.models.bimba.configuration import BimbaConfig
@@ -107,14 +108,20 @@ def calibrate(
 
     Raises:
         VideoError: a frame cannot be decoded.
+        InputError: that kind of attention cannot be had here.
     """
     depth = depth_of(config.text_config)
     if depth is None:
         return None
     try:
         thin = thin_model(config, device, dtype, attn_implementation)
-    except (ValueError, StrictDataclassError):  # a family whose layers need each other
-        return None
+    except (ImportError, ValueError, StrictDataclassError) as error:
+        if attn_implementation is not None:
+            raise InputError(
+                f"no model can be made with attn_implementation {attn_implementation!r} here: {error}",
+                fix="leave --attn-implementation out, or name another.",
+            ) from error
+        return None  # a family whose layers need each other
     seen, read = only_layer(thin.vision_tower), only_layer(thin.language_model)
     if read is None or (seen is None and not is_convolutional(config.vision_config)):
         return None

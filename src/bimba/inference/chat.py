@@ -6,8 +6,6 @@ Shapes: V tokens of the video, D width.
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
-
 from bimba.errors import InputError
 from bimba.inference.answer import Answer
 from bimba.inference.clip import Clip
@@ -32,8 +30,7 @@ class Chat:
         model: a BIMBA model.
         processor: its processor.
         builder: writes the prompts.
-        clip: the video's frames, None without one.
-        features: their tokens [V, D], separators included; None without a video.
+        clip: the video's frames with their tokens [V, D], separators included; None without one.
         context_length: tokens that the language model can read; None for no limit.
         timings: seconds of each stage of encoding.
 
@@ -48,12 +45,12 @@ class Chat:
         processor: BimbaProcessor,
         builder: RequestBuilder,
         clip: Clip | None,
-        features: Tensor | None,
         context_length: int | None,
         timings: dict[str, float],
     ) -> None:
         self._model, self._processor = model, processor
-        self._builder, self._clip, self._features = builder, clip, features
+        self._builder, self._clip = builder, clip
+        self._features = None if clip is None else clip.features
         self._context_length = context_length
         self._prefix = Prefix(model.language_model)
         self.turns: list[Message] = []

@@ -1,7 +1,7 @@
 """VideoQA: a video and a question in; the model's inputs, an answer, or its pieces as they come out."""
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -11,7 +11,7 @@ from transformers import BatchFeature
 from bimba.checkpoints.loading import overridden
 from bimba.errors import InputError
 from bimba.inference.answer import Answer
-from bimba.inference.budget import ANSWERS_IN_A_CHAT, AUTO
+from bimba.inference.budget import AUTO, ROOM_FOR_ANSWERS
 from bimba.inference.chat import Chat
 from bimba.inference.clip import Clip, ClipFile
 from bimba.inference.encoded import EncodedVideo, encoder_identity
@@ -37,7 +37,6 @@ from bimba.video.sampling import SamplingOrRate
 T = TypeVar("T")
 
 _SHORTEST_QUESTION = "?"
-_ANSWER_TOKENS = 512
 
 
 class VideoQA:
@@ -54,6 +53,7 @@ class VideoQA:
     def __init__(self, model: BimbaForConditionalGeneration, processor: BimbaProcessor) -> None:
         self.model, self.processor = model, processor
         self.progress: Progress | None = None
+        self._identity: tuple[tuple[tuple[int, int], ...], str] | None = None
 
     def __repr__(self) -> str:
         """Family, size and place of the model."""
@@ -188,16 +188,16 @@ class VideoQA:
             InputError: an argument is out of range, the video alone is longer than the language model reads, or the
                 model reads the question before it compresses the video.
         """
-        self._check_reads_no_question()
+        self.check_reads_no_question()
         watch = Stopwatch(self.model.input_device)
         opener = _SHORTEST_QUESTION
         # Who says how many frames has taken the room for questions into account; "auto" does it here.
-        room = ANSWERS_IN_A_CHAT * _ANSWER_TOKENS if num_frames == AUTO else 1
+        room = ROOM_FOR_ANSWERS if num_frames == AUTO else 1
         builder, request = self._request(watch, video, opener, num_frames, sampling, time_sentence, room)
-        features = None if request.clip is None else self._encode(watch, request.clip)
-        return Chat(
-            self.model, self.processor, builder, request.clip, features, self.context_length, dict(watch.seconds)
-        )
+        clip = request.clip
+        if clip is not None:
+            clip = replace(clip, features=self._encode(watch, clip))
+        return Chat(self.model, self.processor, builder, clip, self.context_length, dict(watch.seconds))
 
     def encode(
         self,
@@ -223,15 +223,16 @@ class VideoQA:
             InputError: an argument is out of range, the video alone is longer than the language model reads, or the
                 model reads the question before it compresses the video.
         """
-        self._check_reads_no_question()
+        self.check_reads_no_question()
         watch = Stopwatch(self.model.input_device)
-        room = ANSWERS_IN_A_CHAT * _ANSWER_TOKENS if num_frames == AUTO else 1
+        room = ROOM_FOR_ANSWERS if num_frames == AUTO else 1
         builder, request = self._request(watch, video, _SHORTEST_QUESTION, num_frames, sampling, False, room)
         if builder.video is None or request.clip is None:
             raise InputError("there is no video to encode.", fix="pass one.")
         if isinstance(builder.video, EncodedVideo):
-            return builder.video
-        looking = {"num_frames": num_frames, "sampling": sampling} if settings is None else settings
+            raise InputError("the video is encoded already.", fix="save it, or pass the video that it comes from.")
+        count = num_frames if isinstance(num_frames, str) else int(num_frames)
+        looking = {"num_frames": count, "sampling": sampling} if settings is None else settings
         about = describe(builder.video, request.clip, self.model.config, self.encoder_identity, looking)
         source = builder.video.video if isinstance(builder.video, ClipFile) and about.origin is not None else None
         return EncodedVideo(self._encode(watch, request.clip), about, source)
@@ -249,12 +250,22 @@ class VideoQA:
         self.model.config.temporal_pooling = self.processor.temporal_pooling = temporal_pooling
         self.model.compressor.pool = self.model.config.pool
 
-    @cached_property
+    @property
     def encoder_identity(self) -> str:
         """Hash of what encodes videos: who has the same reads the same encoded videos."""
-        return encoder_identity(self.model, self.processor)
+        # Torch counts what is written to a tensor: a model that is trained on is another one.
+        weights = self.model.state_dict(keep_vars=True).values()
+        state = tuple((weight.data_ptr(), weight._version) for weight in weights)  # noqa: SLF001 - torch's own name
+        if self._identity is None or self._identity[0] != state:
+            self._identity = state, encoder_identity(self.model, self.processor)
+        return self._identity[1]
 
-    def _check_reads_no_question(self) -> None:
+    def check_reads_no_question(self) -> None:
+        """Refuse to encode a video for several questions with a model that reads the question first.
+
+        Raises:
+            InputError: it does.
+        """
         if self.model.config.reads_question:
             raise InputError(
                 "this model reads the question before it compresses the video, which cannot be encoded for several.",
@@ -319,7 +330,7 @@ class VideoQA:
         with watch.stage("probe"):
             opened = None if video is None else open_video(video)
         if isinstance(opened, EncodedVideo):
-            opened.check_encoder(self.encoder_identity)
+            opened.check_encoder(self.encoder_identity, self.model.config.text_config.hidden_size)
         with watch.stage("prompt"):
             builder = RequestBuilder(self.processor, opened, turns, sampling, time_sentence)
             return builder, build_request(builder, num_frames, self.context_length, max_new_tokens)

@@ -106,7 +106,7 @@ class LiveSource:
         self._device_format = device_format
         self._scheme = _scheme(name)
         self._is_file = self._scheme is None and device_format is None
-        self.name = re.sub(r"(?<=://)[^/@]*@", "***@", name)  # messages tell no passwords
+        self.name = re.sub(r"(?<=://)[^/]*@", "***@", name)  # messages tell no passwords
         self._stopped = threading.Event()
         self._has_end = True  # of its own; a file that is being written has none
         self.num_frames = self.num_damaged = self.num_restarts = 0

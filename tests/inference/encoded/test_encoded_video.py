@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from bimba import Video
@@ -72,6 +73,7 @@ def test_file_tells_what_was_encoded(tiny: VideoQA, talk: Path, tmp_path: Path) 
     about = read_about(encoded.save(tmp_path / "talk.bimba"))
     assert about.settings == {
         "num_frames": 4, "sampling": "fps", "start": 1.0, "end": 3.0, "temporal_pooling": 1, "spatial_pooling": 2,
+        "video_stream": None, "image_fps": None, "allow_truncated": False,
     }  # fmt: skip
     assert about.frame_seconds == pytest.approx([1.0, 2.0])
     assert about.num_frames == len(about.indices) == 2
@@ -168,7 +170,11 @@ def test_folder_of_pictures_is_known_again(tiny: VideoQA, tmp_path: Path) -> Non
         Image.new("RGB", (32, 24), (80 * number, 0, 0)).save(tmp_path / "pictures" / f"{number}.png")
     kept = tiny.encode(tmp_path / "pictures").save(tmp_path / "pictures.bimba")
     assert len(list(read_encoded(kept).clip.frames())) == 3
-    Image.new("RGB", (320, 24)).save(tmp_path / "pictures" / "3.png")
+    (tmp_path / "pictures" / "notes.txt").write_text("no frame")
+    assert len(list(read_encoded(kept).clip.frames())) == 3
+    changed = bytearray((tmp_path / "pictures" / "1.png").read_bytes())
+    changed[-1] ^= 1
+    (tmp_path / "pictures" / "1.png").write_bytes(changed)
     with pytest.raises(VideoError, match="is not what it was"):
         read_encoded(kept)
 
@@ -201,7 +207,7 @@ def test_other_safetensors_are_refused(tmp_path: Path, metadata: dict[str, str] 
 
 def test_tokens_of_another_shape_are_refused(tiny: VideoQA, talk: Path, tmp_path: Path) -> None:
     encoded = tiny.encode(talk, num_frames=3)
-    for tensor in (torch.zeros(2, 3, 4), torch.zeros(2, 3, dtype=torch.int64)):
+    for tensor in (torch.zeros(2, 3, 4), torch.zeros(2, 3, dtype=torch.int64), torch.zeros(0, 3)):
         kept = replace(encoded, features=tensor).save(tmp_path / "talk.bimba")
         with pytest.raises(VideoError, match="its tokens are"):
             read_encoded(kept)
@@ -257,8 +263,71 @@ def test_nothing_is_no_video(tiny: VideoQA) -> None:
 
 def test_encoded_once_is_not_encoded_twice(tiny: VideoQA, talk: Path) -> None:
     encoded = tiny.encode(talk, num_frames=3)
-    assert tiny.encode(encoded) is encoded
     assert isinstance(encoded, EncodedVideo)
+    with pytest.raises(InputError, match="is encoded already"):
+        tiny.encode(encoded)
+    with pytest.raises(InputError, match="none of uniform, fps"):
+        tiny.ask(encoded, "What?", sampling="nonsense")
+
+
+def test_model_that_has_learned_since_is_another_one(talk: Path, tmp_path: Path) -> None:
+    qa = VideoQA(*tiny_model(seed=0))
+    kept = qa.encode(talk, num_frames=3).save(tmp_path / "talk.bimba")
+    qa.ask(kept, "What?", **OPTIONS)
+    with torch.no_grad():
+        next(qa.model.projector.parameters()).add_(0.5)
+    with pytest.raises(InputError, match="encoded by another model"):
+        qa.ask(kept, "What?", **OPTIONS)
+
+
+def test_chat_goes_on_when_frames_are_pooled_otherwise(talk: Path) -> None:
+    qa = VideoQA(*tiny_model(seed=0))
+    chat = qa.chat(talk, num_frames=4)
+    qa.pool_frames(2)
+    assert chat.ask("What?", **OPTIONS).num_video_tokens == 4 * 12
+    assert qa.ask(talk, "What?", num_frames=4, **OPTIONS).num_video_tokens == 2 * 12
+
+
+def test_library_behind_a_link_finds_its_video(tiny: VideoQA, talk: Path, tmp_path: Path) -> None:
+    (tmp_path / "deep" / "down").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "deep" / "down")
+    kept = tiny.encode(talk, num_frames=3).save(tmp_path / "link" / "talk.bimba")
+    assert len(list(read_encoded(kept).clip.frames())) == 3
+    assert len(list(read_encoded(tmp_path / "deep" / "down" / "talk.bimba").clip.frames())) == 3
+
+
+def test_saved_elsewhere_while_its_video_is_away(tiny: VideoQA, talk: Path, tmp_path: Path) -> None:
+    kept = tiny.encode(talk, num_frames=3).save(tmp_path / "talk.bimba")
+    talk.rename(tmp_path / "away.mp4")
+    (tmp_path / "deep").mkdir()
+    copy_ = read_encoded(kept).save(tmp_path / "deep" / "copy.bimba")
+    (tmp_path / "away.mp4").rename(talk)
+    assert len(list(read_encoded(copy_).clip.frames())) == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_frames": "3"}, {"num_frames": 0}, {"reading": None}, {"reading": {"zoom": 2}}, {"settings": None},
+        {"frame_seconds": [0.0]}, {"indices": ["a", "b", "c"]}, {"origin": {"path": "x"}},
+    ],
+)  # fmt: skip
+def test_headers_that_make_no_sense_are_refused(
+    tiny: VideoQA, talk: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    kept = tiny.encode(talk, num_frames=3).save(tmp_path / "talk.bimba")
+    with safe_open(kept, framework="pt") as opened:
+        metadata, tensor = dict(opened.metadata()), opened.get_tensor("video")
+    metadata["about"] = json.dumps(json.loads(metadata["about"]) | change)
+    save_file({"video": tensor}, kept, metadata)
+    with pytest.raises(VideoError, match="damaged"):
+        tiny.ask(kept, "What?")
+
+
+def test_tokens_of_another_width_are_refused(tiny: VideoQA, talk: Path) -> None:
+    encoded = tiny.encode(talk, num_frames=3)
+    with pytest.raises(VideoError, match="wide"):
+        tiny.ask(replace(encoded, features=torch.zeros(36, 7)), "What?")
 
 
 def test_names_in_any_letters(tiny: VideoQA, talk: Path, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ class BimbaAnswerer:
         Raises:
             InputError: it was.
         """
-        encoded.check_encoder(self._qa.encoder_identity)
+        encoded.check_encoder(self._qa.encoder_identity, self._qa.model.config.text_config.hidden_size)
         looking = {"num_frames": num_frames, "sampling": sampling}
         encoded.check_settings(settings_of(self._qa.model.config, None, looking))
 

@@ -45,7 +45,8 @@ def describe(
 
 def settings_of(config: BimbaConfig, video: Video | None, settings: dict[str, Any]) -> dict[str, Any]:
     """How a video is looked at: what has to be the same for its tokens to be."""
-    part = {"start": None, "end": None} if video is None else {"start": video.start, "end": video.end}
+    part: dict[str, Any] = {"start": None, "end": None} if video is None else {"start": video.start, "end": video.end}
+    part |= Video("").reading if video is None else video.reading
     pooling = {"temporal_pooling": config.temporal_pooling, "spatial_pooling": config.spatial_pooling}
     return pooling | part | settings
 

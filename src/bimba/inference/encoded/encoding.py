@@ -5,16 +5,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bimba.checkpoints.outline import ModelOutline
-from bimba.inference.budget import ANSWERS_IN_A_CHAT, AUTO
+from bimba.inference.budget import AUTO, ROOM_FOR_ANSWERS
 from bimba.inference.encoded.describing import settings_of
 from bimba.inference.encoded.video import EncodedVideo
 from bimba.inference.load import load
 from bimba.inference.plan import fit
 from bimba.inference.video_qa import VideoQA
 from bimba.video.source import Video
-
-_ANSWER_TOKENS = 512
-"""Of the longest answer, if nobody asks for a longer one."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +49,13 @@ class Encoding:
             InputError: an option is unknown or cannot be had on this machine.
         """
         overrides = None if self.temporal_pooling is None else {"temporal_pooling": self.temporal_pooling}
-        return load(**self.loading, config_overrides=overrides)
+        qa = load(**self.loading, config_overrides=overrides)
+        qa.check_reads_no_question()
+        return qa
 
     def settings(self, qa: VideoQA) -> dict[str, Any]:
         """What tells an encoded video from one that was looked at in another way."""
-        part = Video("", start=self.reading.get("start"), end=self.reading.get("end"))
-        return settings_of(qa.model.config, part, self._looking)
+        return settings_of(qa.model.config, Video("", **self.reading), self._looking)
 
     @property
     def _looking(self) -> dict[str, Any]:
@@ -88,7 +86,7 @@ class Encoding:
                 sampling=self.sampling,
                 max_video_tokens=self.max_video_tokens,
                 keep_pooling=self.temporal_pooling is not None,
-                num_answer_tokens=ANSWERS_IN_A_CHAT * _ANSWER_TOKENS,
+                num_answer_tokens=ROOM_FOR_ANSWERS,
             )
             qa.pool_frames(chosen.temporal_pooling)
             try:

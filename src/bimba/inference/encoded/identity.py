@@ -14,15 +14,16 @@ from bimba.models.bimba.processing import BimbaProcessor
 _PARTS = ("vision_tower", "projector", "compressor", "separators")
 _OF_THE_TOWER = ("model_type", "image_size", "patch_size", "num_attention_heads", "hidden_act", "layer_norm_eps")
 _OF_THE_MODEL = (
-    "compressor", "pool_mode", "newline_position", "vision_feature_layer", "vision_feature_select_strategy",
+    "compressor", "projector_hidden_act", "pool_mode", "newline_position", "vision_feature_layer",
+    "vision_feature_select_strategy",
 )  # fmt: skip
 
 
 def encoder_identity(model: BimbaForConditionalGeneration, processor: BimbaProcessor) -> str:
     """Hash of everything that turns frames into tokens, but for how much is pooled.
 
-    Weights are rounded to bfloat16, so that a model is the same whichever dtype it is loaded in; the language model
-    does not count, since it only reads what is encoded.
+    Weights are rounded to bfloat16, so that a model is the same in float32 and in bfloat16 (not in float16, which
+    rounds in between); the language model does not count, since it only reads what is encoded.
 
     Args:
         model: a BIMBA model.

@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from bimba.errors import BimbaError, InputError, VideoError
-from bimba.inference.encoded.video import SUFFIX, EncodedVideo, partial_of, read_about
+from bimba.inference.encoded.video import SUFFIX, EncodedVideo, is_ours, partials_of, read_about
 from bimba.video.info import VIDEO_SUFFIXES
 
 _LOCK_NAME = ".lock"
@@ -54,16 +54,20 @@ class Entry:
         """
         if not self.target.exists():
             return State.MISSING, ""
+        if not is_ours(self.target):
+            return State.FOREIGN, "it is no encoded video of this version"
         try:
             about = read_about(self.target)
         except VideoError as error:
             return State.STALE, error.problem
+        if about.origin is None or not about.origin.is_at(self.video, self.target.parent):
+            return State.FOREIGN, "another video is in it"
         if about.encoder != encoder:
             return State.FOREIGN, f"{about.model} encoded it, which is another model"
         differing = about.differences(settings)
         if differing:
             return State.FOREIGN, differing
-        if about.origin is None or not about.origin.is_same(self.video):
+        if not about.origin.is_same(self.video):
             return State.STALE, "the video has changed since"
         return State.DONE, ""
 
@@ -104,11 +108,14 @@ def list_entries(folder: Path, library: Path) -> list[Entry]:
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}.", fix="name a folder of videos.")
-    inside = library.absolute()
+    inside, outside = library.resolve(), folder.resolve()
+    is_below = outside in inside.parents  # what lies in the library is no video to be encoded then
     videos = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and inside not in path.absolute().parents
+        if path.suffix.lower() in VIDEO_SUFFIXES
+        and path.is_file()
+        and not (is_below and inside in path.resolve().parents)
     )
     if not videos:
         raise InputError(
@@ -218,4 +225,5 @@ def keep(encoded: EncodedVideo, entry: Entry) -> None:
 def sweep(entries: Iterable[Entry]) -> None:
     """Remove what a run that was killed had begun to write; only who is `alone` may."""
     for entry in entries:
-        partial_of(entry.target).unlink(missing_ok=True)
+        for partial in partials_of(entry.target):
+            partial.unlink(missing_ok=True)

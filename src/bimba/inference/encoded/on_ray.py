@@ -14,6 +14,7 @@ from typing import Any
 from bimba.errors import BimbaError, InputError
 from bimba.inference.encoded.encoding import Encoding
 from bimba.inference.encoded.library import Entry, Outcome, State, foreign, keep
+from bimba.inference.video_qa import VideoQA
 
 
 def encode_on_ray(
@@ -70,12 +71,19 @@ class _Worker:
     """
 
     def __init__(self, encoding: Encoding, overwrite: bool) -> None:
-        self._encoding, self._qa, self._overwrite = encoding, encoding.load(), overwrite
+        self._encoding, self._overwrite = encoding, overwrite
+        # What is wrong with the model is told with the first video, since Ray would wrap it here.
+        self._qa: VideoQA | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """What became of one; errors travel as texts, since Ray would wrap them."""
         entry = Entry(Path(row["video"]), Path(row["target"]))
         result = row | {"num_tokens": 0, "problem": "", "fix": "", "is_fatal": False, "was_there": False}
+        try:
+            if self._qa is None:
+                self._qa = self._encoding.load()
+        except BimbaError as error:
+            return result | _failed(error, is_fatal=True)
         try:
             state, reason = entry.state(self._qa.encoder_identity, self._encoding.settings(self._qa))
             if state is State.DONE:

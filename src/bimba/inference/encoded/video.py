@@ -5,6 +5,7 @@ An encoded video is a safetensors file `*.bimba`: one tensor "video" [V, D], and
 Shapes: V tokens of the video, separators included, D width of the language model.
 """
 
+import glob
 import json
 import os
 from collections.abc import Iterator
@@ -20,12 +21,13 @@ from torch import Tensor
 from bimba.errors import InputError, VideoError
 from bimba.inference.clip import Clip
 from bimba.inference.encoded.origin import Origin
-from bimba.video.sampling import SamplingOrRate
+from bimba.video.sampling import SamplingOrRate, check_sampling
 from bimba.video.source import Video
 
 SUFFIX = ".bimba"
 FORMAT = "bimba encoded video 1"
 _TENSOR, _KEY = "video", "about"
+_HEAD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class EncodedVideo:
 
     def choose(self, num_frames: int, sampling: SamplingOrRate) -> Clip:
         """Its frames, whatever is asked: they are chosen already."""
-        del num_frames, sampling
+        del num_frames
+        check_sampling(sampling)
         return self.clip
 
     def shortened(self, num_frames: int, sampling: SamplingOrRate) -> Clip:
@@ -139,21 +142,25 @@ class EncodedVideo:
             )
         return self.video
 
-    def check_encoder(self, identity: str) -> None:
+    def check_encoder(self, identity: str, width: int) -> None:
         """Refuse what another model encoded.
 
         Args:
             identity: of the model that is asked, see `encoder_identity`.
+            width: of its tokens, D.
 
         Raises:
             InputError: it is another one's.
+            VideoError: the tokens are not as wide as its are.
         """
         if identity != self.about.encoder:
             raise InputError(
                 f"{self.path or 'the video'} was encoded by another model ({self.about.model}): its encoder has the "
                 f"hash {self.about.encoder[:12]}, that of the model that is asked {identity[:12]}.",
-                fix="ask that model (--model), or encode the video again with this one (bimba encode).",
+                fix="ask that model (--model; in float32 or bfloat16), or encode the video again (bimba encode).",
             )
+        if self.features.shape[1] != width:
+            raise _damaged(self.path or Path("the video"), f"its tokens are {self.features.shape[1]} wide, not {width}")
 
     def check_settings(self, settings: dict[str, Any]) -> None:
         """Refuse what was looked at in another way than is asked for.
@@ -185,6 +192,9 @@ class EncodedVideo:
         if about.origin is not None and self.video is not None:
             # Seen from where it lies; its contents are those of before it was read.
             about = replace(about, origin=about.origin.seen_from(target.parent, Path(str(self.video.source))))
+        elif about.origin is not None and self.path is not None:
+            was_at = self.path.parent / about.origin.path
+            about = replace(about, origin=about.origin.seen_from(target.parent, was_at))
         metadata = {"format": FORMAT, _KEY: json.dumps(asdict(about), ensure_ascii=False)}
         content = save({_TENSOR: self.features.detach().cpu().contiguous()}, metadata)
         partial = partial_of(target)
@@ -205,14 +215,30 @@ class EncodedVideo:
 
 def partial_of(target: Path) -> Path:
     """What a file is called until it is whole."""
-    return target.with_name(f".{target.name}.part")
+    return target.with_name(f".{target.name}.{os.getpid()}.part")
 
 
-def read_encoded(path: str | Path) -> EncodedVideo:
+def partials_of(target: Path) -> Iterator[Path]:
+    """What anybody has begun to write of a file."""
+    return target.parent.glob(f".{glob.escape(target.name)}.*.part") if target.parent.is_dir() else iter(())
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file begins as an encoded video of this version does, whole or not."""
+    try:
+        with path.open("rb") as file:
+            return FORMAT.encode() in file.read(_HEAD_BYTES)
+    except OSError:
+        return False
+
+
+def read_encoded(path: str | Path, *, backend: str = "pyav", isolate: bool = False) -> EncodedVideo:
     """Read an encoded video.
 
     Args:
         path: of a file that `EncodedVideo.save` wrote.
+        backend: decodes frames of the video that it comes from, if they are asked for; as of `Video`.
+        isolate: in a process of its own.
 
     Raises:
         VideoError: it is no such file, is damaged or of another version, or the video that it comes from has changed.
@@ -220,14 +246,14 @@ def read_encoded(path: str | Path) -> EncodedVideo:
     file = Path(path)
     with _opened(file) as (opened, about):
         features = opened.get_tensor(_TENSOR)
-    if features.ndim != 2 or not features.is_floating_point():
+    if features.ndim != 2 or not features.is_floating_point() or not features.numel():
         raise _damaged(file, f"its tokens are {features.dtype} {list(features.shape)}")
     video = None
     if about.origin is not None:
         source = about.origin.found_from(file.parent)
         if source is not None:
             _check_same(about.origin, source, file)
-            video = Video(source, **about.reading)
+            video = Video(source, **about.reading, backend=backend, isolate=isolate)
     return EncodedVideo(features, about, video, file)
 
 
@@ -269,9 +295,27 @@ def _about(text: str, file: Path) -> About:
         content = json.loads(text)
         origin = content["origin"]
         tuples = {name: tuple(content[name]) for name in ("indices", "frame_seconds", "printed_seconds")}
-        return About(**content | tuples | {"origin": None if origin is None else Origin(**origin)})
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        about = About(**content | tuples | {"origin": None if origin is None else Origin(**origin)})
+        _check(about)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _damaged(file, f"what it says of its video cannot be read ({error})") from error
+    return about
+
+
+def _check(about: About) -> None:
+    """Hold against each other what a header says.
+
+    Raises:
+        ValueError: it is not what `EncodedVideo.save` writes.
+    """
+    if type(about.num_frames) is not int or about.num_frames < 1:
+        raise ValueError(f"num_frames is {about.num_frames!r}")
+    if not about.settings.keys() or about.reading.keys() - Video("").reading.keys():
+        raise ValueError(f"settings are {about.settings}, options of reading {about.reading}")
+    for name in ("indices", "frame_seconds", "printed_seconds"):
+        values = getattr(about, name)
+        if len(values) not in (0, about.num_frames) or not all(isinstance(value, int | float) for value in values):
+            raise ValueError(f"{name} are not those of {about.num_frames} frames")
 
 
 def _check_same(origin: Origin, source: Path, file: Path) -> None:

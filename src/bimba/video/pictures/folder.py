@@ -13,7 +13,9 @@ from bimba.video.pictures.images import picture_size, read_picture, scaled
 
 logger = logging.getLogger(__name__)
 
-_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+"""What pictures are called."""
+
 _NUMBERS = re.compile(r"(\d+)")
 
 
@@ -31,7 +33,7 @@ def probe_folder(path: Path, image_fps: float | None) -> VideoInfo:
     if image_fps is not None and not 0 < image_fps < float("inf"):
         raise InputError(f"image_fps is {image_fps}.", fix="give pictures a second, e.g. --image-fps 1.")
     others = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
-    pictures = sorted((file for file in others if file.suffix.lower() in _SUFFIXES), key=_natural)
+    pictures = sorted((file for file in others if file.suffix.lower() in PICTURE_SUFFIXES), key=_natural)
     if not pictures:
         files = "file" if len(others) == 1 else "files"
         inside = f"{len(others)} other {files}, such as {others[0].name}" if others else "no file at all"
