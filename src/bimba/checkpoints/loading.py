@@ -3,6 +3,7 @@
 import difflib
 import importlib.util
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,21 @@ from bimba.checkpoints.opened import MOST_LISTED, OpenedModel, read_processor
 from bimba.checkpoints.released import open_released
 from bimba.checkpoints.source import Source, find_source
 from bimba.checkpoints.tensors import open_folder
+from bimba.checkpoints.vamba import NOT_QUANTIZED, load_vamba
 from bimba.errors import CheckpointError, InputError
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
+from bimba.models.kinds import VideoModel, VideoProcessor
 
 logger = logging.getLogger(__name__)
 
 OVERRIDABLE = ("temporal_pooling", "spatial_pooling", "pool_mode", "newline_position", "prompt_style")
 """Settings that may differ from the checkpoint's without changing its weights."""
+
+
+_NOT_QUANTIZED = ("compressor", "lm_head")
+"""The compressor is one hundredth of the weights and sums over tens of thousands of steps: it stays as it is."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,8 @@ class LoadOptions:
 
 def load_model(
     model: str | Path, base: str | Path | None, options: LoadOptions
-) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
-    """Load a model of ours, a released base, or an adapter (ours or released) on its base.
+) -> tuple[VideoModel, VideoProcessor]:
+    """Load a model of ours, a released base, an adapter (ours or released) on its base, or a Vamba.
 
     Raises:
         CheckpointError: files are missing, unsafe or do not fit.
@@ -51,11 +58,17 @@ def load_model(
     if options.attn_implementation is not None:
         keywords["attn_implementation"] = options.attn_implementation
     if options.quantization is not None:
-        keywords["quantization_config"] = _quantization_config(options.quantization)
+        kept = NOT_QUANTIZED if source.kind == "vamba" else _NOT_QUANTIZED
+        keywords["quantization_config"] = _quantization_config(options.quantization, kept)
     placed = _placement(options.device, quantized=options.quantization is not None)
     keywords.update(placed.keywords)
+    loaded: VideoModel
+    processor: VideoProcessor
     try:
-        if source.kind == "ours":
+        if source.kind == "vamba":
+            loaded, processor, report = load_vamba(source.folder, options.config_overrides, keywords)
+            _refuse_misfits(report, source.folder)
+        elif source.kind == "ours":
             loaded, processor = _load_ours(source, options, keywords)
         else:
             opened = open_adapter(source) if source.kind == "our adapter" else open_released(source)
@@ -98,16 +111,21 @@ def _load_ours(
         raise CheckpointError(
             f"the weights of {source.folder} do not fit its config.json: {error}", fix="fetch or convert it again."
         ) from error
+    _refuse_misfits(report, source.folder)
+    return model, read_processor(source.folder, config)
+
+
+def _refuse_misfits(report: dict[str, Any], folder: Path) -> None:
+    """Refuse what transformers only warns of."""
     problems = [f"missing {name}" for name in sorted(report["missing_keys"])]
     problems += [f"unknown {name}" for name in sorted(report["unexpected_keys"])]
     problems += [f"misshapen {entry}" for entry in report["mismatched_keys"]]
     if problems:
         raise CheckpointError(
-            f"{len(problems)} tensors of {source.folder} do not fit its config.json:\n    "
+            f"{len(problems)} tensors of {folder} do not fit its config.json:\n    "
             + "\n    ".join(problems[:MOST_LISTED]),
             fix="fetch or convert the model again.",
         )
-    return model, read_processor(source.folder, config)
 
 
 def overridden(config: BimbaConfig, overrides: dict[str, Any] | None) -> BimbaConfig:
@@ -142,7 +160,7 @@ def named_dtype(dtype: str | torch.dtype) -> str | torch.dtype:
     return known[dtype]
 
 
-def _quantization_config(quantization: Any) -> Any:
+def _quantization_config(quantization: Any, kept: Sequence[str]) -> Any:
     """Transformers' config for "4bit" and "8bit"; a config object goes through as it is."""
     if not isinstance(quantization, str):
         return quantization
@@ -157,15 +175,13 @@ def _quantization_config(quantization: Any) -> Any:
         )
     from transformers import BitsAndBytesConfig
 
-    # The compressor is one hundredth of the weights and sums over tens of thousands of steps: it stays as it is.
-    kept = ["compressor", "lm_head"]
     if quantization == "8bit":
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=kept)
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=list(kept))
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_compute_dtype=torch.bfloat16,
-        llm_int8_skip_modules=kept,
+        llm_int8_skip_modules=list(kept),
     )
 
 

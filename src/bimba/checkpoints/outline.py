@@ -11,10 +11,14 @@ from bimba.checkpoints.opened import read_tokenizer
 from bimba.checkpoints.released_config import read_released_config
 from bimba.checkpoints.source import find_source
 from bimba.checkpoints.tensors import read_json
-from bimba.errors import CheckpointError
+from bimba.checkpoints.vamba import read_vamba_config, read_vamba_processor, refuse_overrides
+from bimba.errors import CheckpointError, InputError
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
+from bimba.models.kinds import VideoConfig, VideoProcessor
+from bimba.models.vamba.configuration import VambaConfig
+from bimba.models.vamba.modeling import VambaForConditionalGeneration
 
 RELEASED_DTYPE = torch.bfloat16
 
@@ -29,20 +33,24 @@ class ModelOutline:
         dtype: of its weights as stored.
     """
 
-    config: BimbaConfig
-    processor: BimbaProcessor | None
+    config: VideoConfig
+    processor: VideoProcessor | None
     dtype: torch.dtype
 
     @property
     def num_parameters(self) -> int:
         """Counted on a model without memory."""
         with torch.device("meta"):
+            if isinstance(self.config, VambaConfig):
+                return int(VambaForConditionalGeneration(self.config).num_parameters())
             return int(BimbaForConditionalGeneration(self.config).num_parameters())
 
     def pooled(self, temporal_pooling: int) -> "ModelOutline":
         """The same with so many frames pooled into one."""
         if temporal_pooling == self.config.temporal_pooling:
             return self
+        if isinstance(self.config, VambaConfig):
+            raise InputError("a Vamba drops no token, so that nothing is pooled.", fix="leave --temporal-pooling out.")
         config = overridden(self.config, {"temporal_pooling": temporal_pooling})
         if self.processor is None:
             return replace(self, config=config)
@@ -67,6 +75,11 @@ def read_outline(
         return ModelOutline(overridden(BimbaConfig(), overrides), None, RELEASED_DTYPE)
     source = find_source(model, base, weights=False)
     settings = read_json(source.folder / "config.json")
+    if source.kind == "vamba":
+        refuse_overrides(overrides)
+        config_of_vamba = read_vamba_config(source.folder)
+        processor_of_vamba = read_vamba_processor(source.folder)
+        return ModelOutline(config_of_vamba, processor_of_vamba, _stored_dtype(settings, str(model)))
     try:
         if source.kind != "released":
             config = BimbaConfig.from_pretrained(source.folder)

@@ -9,6 +9,7 @@ from bimba.checkpoints.base import BASE_NAME, read_base
 from bimba.checkpoints.released_config import is_released
 from bimba.checkpoints.shipped import shipped_models
 from bimba.checkpoints.tensors import INDEX_NAME, read_json, weight_files
+from bimba.checkpoints.vamba import is_vamba, refuse_plain_qwen2_vl
 from bimba.errors import CheckpointError
 from bimba.models.bimba.configuration import BimbaConfig
 
@@ -28,6 +29,7 @@ _SMALL_FILES = (
     "config.json",
     "generation_config.json",
     "processor_config.json",
+    "preprocessor_config.json",
     "tokenizer_config.json",
     "tokenizer.json",
 )
@@ -39,13 +41,14 @@ class Source:
     """Where a model's files are.
 
     Args:
-        kind: "ours" (a folder that from_pretrained opens), "our adapter" or "released" (the public layout).
+        kind: "ours" (a folder that from_pretrained opens), "our adapter", "released" (BIMBA's public layout) or "vamba"
+            (ours or the public one, which are alike).
         folder: our folder, or the released base.
         adapter: the released adapter that goes onto the base.
         base: what our adapter goes onto; None where no weights are asked for.
     """
 
-    kind: Literal["ours", "our adapter", "released"]
+    kind: Literal["ours", "our adapter", "released", "vamba"]
     folder: Path
     adapter: Path | None = None
     base: "Source | None" = None
@@ -96,9 +99,14 @@ def _find(model: str | Path, base: str | Path | None, weights: bool, above: tupl
         if settings.get("model_type") == OUR_MODEL_TYPE:
             _check_our_files(folder, weights)
             return Source("ours", folder)
+        if is_vamba(settings):
+            _check_vamba_files(folder, weights)
+            return Source("vamba", folder)
+        refuse_plain_qwen2_vl(folder, settings)
         if not is_released(settings):
             raise CheckpointError(
-                f"{folder} is a {settings.get('model_type')!r} model.", fix="pass a BIMBA model or a released base."
+                f"{folder} is a {settings.get('model_type')!r} model.",
+                fix="pass a BIMBA model, a released base, or a Vamba.",
             )
     _check_base_files(folder, weights)
     return Source("released", folder)
@@ -122,7 +130,7 @@ def foreign_folder(model: str | Path, *, weights: bool = True) -> Path | None:
     if is_our_adapter(folder) or (folder / ADAPTER_CONFIG).is_file() or not (folder / "config.json").is_file():
         return None
     settings = read_json(folder / "config.json")
-    if settings.get("model_type") == OUR_MODEL_TYPE or is_released(settings):
+    if settings.get("model_type") == OUR_MODEL_TYPE or is_released(settings) or is_vamba(settings):
         return None
     return _local_folder(model, "model", weights=weights)
 
@@ -256,6 +264,16 @@ def _check_adapter_files(folder: Path, weights: bool) -> None:
 def _check_base_files(folder: Path, weights: bool) -> None:
     missing = [] if (folder / "config.json").is_file() else ["config.json"]
     _refuse_missing(folder, missing + _missing_parts(folder, weights), "hf download lmms-lab/LLaVA-Video-7B-Qwen2")
+    _check_readable(folder)
+    if weights:
+        weight_files(folder)
+
+
+def _check_vamba_files(folder: Path, weights: bool) -> None:
+    """A Vamba, ours or released, is whole or refused."""
+    pixels = ("processor_config.json", "preprocessor_config.json")
+    missing = [] if any((folder / name).is_file() for name in pixels) else ["preprocessor_config.json"]
+    _refuse_missing(folder, missing + _missing_parts(folder, weights), "hf download TIGER-Lab/Vamba-Qwen2-VL-7B")
     _check_readable(folder)
     if weights:
         weight_files(folder)

@@ -10,7 +10,14 @@ from bimba.checkpoints.source import ADAPTER_FOLDER, Source, find_source, foreig
 from bimba.provenance import code_and_machine
 
 _WEIGHTS = (".safetensors", ".bin")
-_CONFIGS = ("config.json", "adapter_config.json", "generation_config.json", "processor_config.json", "tokenizer.json")
+_CONFIGS = (
+    "config.json",
+    "adapter_config.json",
+    "generation_config.json",
+    "processor_config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+)
 _CHUNK = 1 << 20
 
 

@@ -14,8 +14,7 @@ from bimba.inference.prefix import Prefix
 from bimba.inference.request import RequestBuilder, check_length, checked_turns
 from bimba.inference.run import AnswerStream, Run
 from bimba.inference.stopwatch import Stopwatch
-from bimba.models.bimba.modeling import BimbaForConditionalGeneration
-from bimba.models.bimba.processing import BimbaProcessor
+from bimba.models.kinds import VideoModel, VideoProcessor
 from bimba.text.prompts import Message
 
 
@@ -27,10 +26,10 @@ class Chat:
     and its question with it.
 
     Args:
-        model: a BIMBA model.
+        model: that answers.
         processor: its processor.
         builder: writes the prompts.
-        clip: the video's frames with their tokens [V, D], separators included; None without one.
+        clip: the video's frames with their features; None without one.
         context_length: tokens that the language model can read; None for no limit.
         timings: seconds of each stage of encoding.
 
@@ -41,8 +40,8 @@ class Chat:
 
     def __init__(
         self,
-        model: BimbaForConditionalGeneration,
-        processor: BimbaProcessor,
+        model: VideoModel,
+        processor: VideoProcessor,
         builder: RequestBuilder,
         clip: Clip | None,
         context_length: int | None,
@@ -52,7 +51,7 @@ class Chat:
         self._builder, self._clip = builder, clip
         self._features = None if clip is None else clip.features
         self._context_length = context_length
-        self._prefix = Prefix(model.language_model)
+        self._prefix = Prefix(model.text_model)
         self.turns: list[Message] = []
         self.timings = timings
 
@@ -63,7 +62,7 @@ class Chat:
 
     @property
     def num_video_tokens(self) -> int:
-        """Tokens of the video in each prompt."""
+        """Tokens of the video that each answer reads."""
         return 0 if self._features is None else len(self._features)
 
     def ask(self, question: str, *, max_new_tokens: int = 512, **generation: Any) -> Answer:
@@ -108,8 +107,7 @@ class Chat:
             request = replace(self._builder, turns=turns).about(self.clip)
             fix = "start the conversation anew (/reset), or ask for fewer new tokens (max_new_tokens)."
             check_length(request, self._context_length, max_new_tokens, lambda: fix)
-        features = None if self._features is None else [self._features]
-        return Run(self._model, self._processor, request, features, settings, watch, self._prefix)
+        return Run(self._model, self._processor, request, self._features, settings, watch, self._prefix)
 
     def _keep(self, question: str, answer: Answer) -> None:
         self.turns += [Message("user", question), Message("assistant", answer.text)]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from bimba.errors import InputError
+from bimba.models.kinds import VideoFeatures
 from bimba.video.sampling import (
     RELEASED_FPS,
     SamplingOrRate,
@@ -37,7 +38,8 @@ class Clip:
         printed_seconds: times as the time sentence prints them.
         duration_seconds: length of the file, 0 for an image or where it is unknown.
         indices: their numbers in the file; empty where they come from no file.
-        features: tokens [V, D] of a video that was encoded before; None where its frames are to be looked at.
+        features: of a video that was encoded before; None where its frames are to be looked at.
+        frame_size: (H, W); None where nobody knows.
     """
 
     num_frames: int
@@ -46,7 +48,8 @@ class Clip:
     printed_seconds: tuple[float, ...]
     duration_seconds: float
     indices: tuple[int, ...] = ()
-    features: torch.Tensor | None = None
+    features: VideoFeatures | None = None
+    frame_size: tuple[int, int] | None = None
 
     @property
     def has_times(self) -> bool:
@@ -102,6 +105,7 @@ class ClipFile:
             printed_seconds=choice.printed_seconds if as_learned else seconds,
             duration_seconds=info.duration_seconds,
             indices=indices,
+            frame_size=(info.height, info.width),
         )
 
     @property
@@ -147,4 +151,4 @@ class ClipArray:
         """The first frames only; to find out how many would fit into a prompt."""
         del sampling
         frames = self._frames[:num_frames]
-        return Clip(len(frames), lambda: iter(frames), (), (), 0.0)
+        return Clip(len(frames), lambda: iter(frames), (), (), 0.0, frame_size=frames.shape[1:3])

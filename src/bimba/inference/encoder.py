@@ -1,4 +1,4 @@
-"""Chosen frames in, the tokens [V, D] of their video out, each frame decoded and looked at once and then forgotten.
+"""Chosen frames in, what the language model reads of them out, each frame decoded and looked at once and forgotten.
 
 A thread decodes and resizes ahead of the model; what waits is bytes, and a few frames of them.
 
@@ -11,7 +11,6 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from bimba.inference.ahead import Ahead
 from bimba.inference.clip import Clip
@@ -19,7 +18,7 @@ from bimba.inference.free_memory import FreeMemory
 from bimba.inference.stopwatch import Stopwatch
 from bimba.models.bimba.encoding import FRAMES_PER_STEP
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
-from bimba.models.bimba.processing import BimbaProcessor
+from bimba.models.kinds import VideoFeatures, VideoModel, VideoProcessor
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage ("frames", "vision", "compress"), how much of it is done and how much there is: frames of the
@@ -33,29 +32,29 @@ T = TypeVar("T")
 
 
 def encode_clip(
-    model: BimbaForConditionalGeneration,
-    processor: BimbaProcessor,
+    model: VideoModel,
+    processor: VideoProcessor,
     clip: Clip,
     watch: Stopwatch,
     *,
     question_ids: Sequence[int] = (),
     progress: Progress | None = None,
     frames_per_step: int = FRAMES_PER_STEP,
-) -> Tensor:
+) -> VideoFeatures:
     """Encode a video as the language model reads it.
 
     Args:
-        model: a BIMBA model.
+        model: that answers.
         processor: its processor.
         clip: the chosen frames.
-        watch: takes the seconds of "decode", "pixels", "vision", "project" and "compress". The first two are spent in a
-            thread of their own, beside the others.
+        watch: takes the seconds of "decode", "pixels" and of the model's stages ("vision", "project" and "compress", or
+            "vision" and "mix"). The first two are spent in a thread of their own, beside the others.
         question_ids: words of the question, for a model that reads them first.
         progress: told how far it is.
         frames_per_step: that the vision tower looks at together; it bounds the memory, and changes nothing else.
 
     Returns:
-        [V, D].
+        tokens [V, D] of BIMBA, keys and values of Vamba.
 
     Raises:
         VideoError: a frame cannot be decoded.
@@ -63,7 +62,7 @@ def encode_clip(
     told: Progress = progress or _untold
     pieces = _resized(processor, clip, watch, told, frames_per_step)
     question = None
-    if model.config.reads_question:
+    if isinstance(model, BimbaForConditionalGeneration) and model.config.reads_question:
         ids = torch.tensor(list(question_ids), dtype=torch.int64, device=model.input_device)
         with torch.no_grad():
             question = model.get_input_embeddings()(ids)
@@ -74,8 +73,10 @@ def encode_clip(
     return encoded
 
 
-def _resized(processor: BimbaProcessor, clip: Clip, watch: Stopwatch, told: Progress, size: int) -> Iterator[Tensor]:
-    """Frames as bytes [t, S, S, 3], some at a time; runs in the reading thread."""
+def _resized(
+    processor: VideoProcessor, clip: Clip, watch: Stopwatch, told: Progress, size: int
+) -> Iterator[tuple[Any, int]]:
+    """Frames as bytes, some at a time, and how many; runs in the reading thread."""
     frames = watch.each("decode", _counted(clip.frames(), lambda done: told("frames", done, clip.num_frames)))
     while True:
         begun, decoded_before = time.perf_counter(), watch.seconds.get("decode", 0.0)
@@ -86,21 +87,17 @@ def _resized(processor: BimbaProcessor, clip: Clip, watch: Stopwatch, told: Prog
         watch.add("pixels", time.perf_counter() - begun - decoded)
         if resized is None:
             return
-        yield resized
+        yield resized, len(some)
 
 
 def _pixels(
-    model: BimbaForConditionalGeneration,
-    processor: BimbaProcessor,
-    pieces: Iterable[Tensor],
-    num_frames: int,
-    told: Progress,
-) -> Iterator[Tensor]:
-    """Pixels [t, 3, S, S] on the tower's device; told of those that the tower has seen when the next are asked for."""
+    model: VideoModel, processor: VideoProcessor, pieces: Iterable[tuple[Any, int]], num_frames: int, told: Progress
+) -> Iterator[Any]:
+    """Pixels on the tower's device; told of the frames that the tower has seen when the next are asked for."""
     done, memory = 0, FreeMemory()
-    for piece in pieces:
+    for piece, num_in_it in pieces:
         yield processor.normalise(piece.to(model.input_device))
-        done += len(piece)
+        done += num_in_it
         memory.after_piece()
         told("vision", done, num_frames)
     told("compress", 0, 1)

@@ -201,8 +201,7 @@ class LiveVideo:
             request = RequestBuilder(self._processor, None, turns, "uniform", self._time_sentence).about(clip)
             fix = "shorten the question, ask for fewer new tokens, or watch with a smaller budget (max_video_tokens)."
             check_length(request, self._context_length, max_new_tokens, lambda: fix)
-        features = None if clip.features is None else [clip.features]
-        return Run(self._model, self._processor, request, features, settings, watch)
+        return Run(self._model, self._processor, request, clip.features, settings, watch)
 
     def _budget(self, max_video_tokens: int | None, max_new_tokens: int) -> int:
         """Groups of frames that the prompt has room for, now and when the video has become long."""

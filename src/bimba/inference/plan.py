@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bimba.checkpoints.outline import ModelOutline
-from bimba.errors import InputError
 from bimba.inference.budget import CountText, Fit, Room, Wanted, fit_budget
+from bimba.inference.budget_of_frames import fit_frames
 from bimba.inference.calibration import TimePlan
 from bimba.inference.clip import Clip, ClipFile
+from bimba.inference.looked_at import LookedAt, count_tokens
 from bimba.inference.memory import MemoryPlan, plan_memory
 from bimba.inference.request import RequestBuilder, checked_turns, context_length, messages_about
-from bimba.models.bimba.separators import num_video_tokens
-from bimba.ops.pool import pooled_shape
+from bimba.inference.vamba_memory import plan_vamba_memory
+from bimba.models.vamba.configuration import VambaConfig
 from bimba.text.prompts import Message, chatml
 from bimba.video.sampling import SamplingOrRate
 from bimba.video.source import Video
@@ -116,22 +117,15 @@ def plan(
     file = ClipFile(video if isinstance(video, Video) else Video(video))
     info, config = file.info, outline.config
     clip = file.choose(num_frames, sampling)
-    if clip.num_frames < config.temporal_pooling:
-        raise InputError(
-            f"{clip.num_frames} frames are fewer than the {config.temporal_pooling} that temporal pooling averages.",
-            fix=f"take at least {config.temporal_pooling} frames (--frames).",
-        )
+    seen = count_tokens(outline, clip)
     turns = checked_turns(question, has_video=True)
     messages = messages_about(clip, turns, time_sentence and config.time_sentence)
-    side = config.patches_per_side
-    grid = pooled_shape(clip.num_frames, side, side, config.pool, config.pool_mode)
-    num_tokens = num_video_tokens(grid, config.newline_position)
     prompt, num_text_tokens = chatml(messages), None
     if outline.processor is not None:
         request = RequestBuilder(outline.processor, file, turns, sampling, time_sentence).about(clip)
-        prompt, num_text_tokens = request.prompt, len(request.input_ids) - num_tokens
+        prompt, num_text_tokens = request.prompt, len(request.input_ids) - seen.num_in_prompt
     limit = context_length(config)
-    num_all = num_tokens + (num_text_tokens or 0) + max_new_tokens
+    num_all = seen.num_in_prompt + (num_text_tokens or 0) + max_new_tokens
     width, height = info.display_size
     return Plan(
         path=str(info.path),
@@ -144,24 +138,39 @@ def plan(
         duration_seconds=info.duration_seconds if info.is_timed else None,
         frame_indices=list(clip.indices),
         frame_seconds=list(clip.frame_seconds),
-        temporal_pooling=config.temporal_pooling,
-        num_patches=clip.num_frames * side**2,
-        num_video_tokens=num_tokens,
+        temporal_pooling=seen.temporal_pooling,
+        num_patches=seen.num_patches,
+        num_video_tokens=seen.num_tokens,
         num_text_tokens=num_text_tokens,
         max_new_tokens=max_new_tokens,
         context_length=limit,
         fits=_fits(num_all, limit, is_exact=num_text_tokens is not None),
         num_parameters=outline.num_parameters,
         dtype=str(outline.dtype).removeprefix("torch."),
-        memory=plan_memory(
-            config,
-            num_parameters=outline.num_parameters,
-            num_frames=clip.num_frames,
-            num_tokens=num_all,
-            itemsize=outline.dtype.itemsize,
-        ),
+        memory=_memory(outline, clip, seen, num_all),
         prompt=prompt,
-        time=None if measure is None else measure(clip, num_tokens + (num_text_tokens or len(prompt.encode()))),
+        time=None if measure is None else measure(clip, seen.num_in_prompt + (num_text_tokens or len(prompt.encode()))),
+    )
+
+
+def _memory(outline: ModelOutline, clip: Clip, seen: LookedAt, num_tokens: int) -> MemoryPlan:
+    """Bytes of everything, with so many tokens of prompt and answer."""
+    num_parameters, itemsize = outline.num_parameters, outline.dtype.itemsize
+    if isinstance(outline.config, VambaConfig):
+        return plan_vamba_memory(
+            outline.config,
+            num_parameters=num_parameters,
+            num_frames=clip.num_frames,
+            num_video_tokens=seen.num_tokens,
+            num_tokens=num_tokens,
+            itemsize=itemsize,
+        )
+    return plan_memory(
+        outline.config,
+        num_parameters=num_parameters,
+        num_frames=clip.num_frames,
+        num_tokens=num_tokens,
+        itemsize=itemsize,
     )
 
 
@@ -201,6 +210,16 @@ def fit(
     if fps is not None or sampling == "fps":
         file.check_timed()
     config = outline.config
+    if isinstance(config, VambaConfig):
+        wanted = Wanted(
+            num_available=file.num_available,
+            average_fps=file.average_fps,
+            frames=frames,
+            fps=fps,
+            sampling=sampling,
+            max_video_tokens=max_video_tokens,
+        )
+        return fit_frames(wanted, lambda count: count_tokens(outline, file.shortened(count, "uniform")).num_tokens)
     learned = config.compressor.get("queries") == "learned"
     wanted = Wanted(
         num_available=file.num_available,

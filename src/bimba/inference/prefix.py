@@ -19,11 +19,11 @@ class Prefix:
     Language models without plain ones (recurrent, or with a sliding window) read each prompt anew.
 
     Args:
-        language_model: whose they are.
+        text_model: whose they are.
     """
 
-    def __init__(self, language_model: Any) -> None:
-        self._language_model = language_model
+    def __init__(self, text_model: Any) -> None:
+        self._text_model = text_model
         self._ids: list[int] = []
         self._cache: DynamicCache | None = None
 
@@ -47,7 +47,7 @@ class Prefix:
         known = zip(self._ids, ids, strict=False)
         # Something has to be read for there to be a next token.
         shared = min(sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], known)), len(ids) - 1)
-        cache = self._cache if shared else empty_cache(self._language_model)
+        cache = self._cache if shared else empty_cache(self._text_model)
         self._ids, self._cache = [], None
         if cache is None:
             yield None
@@ -61,11 +61,11 @@ class Prefix:
             self._ids, self._cache = list(ids[:length]), cache
 
 
-def empty_cache(language_model: Any) -> DynamicCache | None:
+def empty_cache(text_model: Any) -> DynamicCache | None:
     """A cache of plain keys and values for a language model; None if it has no such."""
-    if language_model._is_stateful:  # noqa: SLF001 - transformers' own name
+    if text_model._is_stateful:  # noqa: SLF001 - transformers' own name
         return None
-    cache = DynamicCache(config=language_model.config)
+    cache = DynamicCache(config=text_model.config)
     return cache if is_plain(cache) else None
 
 

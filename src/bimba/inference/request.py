@@ -9,11 +9,11 @@ from typing import Literal, cast
 
 from bimba.errors import InputError
 from bimba.inference.budget import AUTO, Fit, Room, Wanted, fit_budget
+from bimba.inference.budget_of_frames import fit_frames
 from bimba.inference.clip import Clip, ClipFile
 from bimba.inference.opening import Opened
-from bimba.models.bimba.configuration import BimbaConfig
-from bimba.models.bimba.processing import BimbaProcessor
-from bimba.text.labels import expand_placeholders
+from bimba.models.kinds import VideoConfig, VideoProcessor
+from bimba.models.vamba.processing import VambaProcessor
 from bimba.text.prompts import VIDEO_TOKEN, Message, question_about_video, time_sentence
 from bimba.video.sampling import SamplingOrRate, wanted_rate
 
@@ -27,9 +27,9 @@ class Request:
 
     Args:
         clip: the chosen frames, None without a video.
-        prompt: the text with one placeholder for the video.
-        input_ids: its ids [L], one placeholder for each video token.
-        num_video_tokens: placeholders among them.
+        prompt: the text with one mark for the video.
+        input_ids: its ids [L]; of BIMBA's with a placeholder for each video token.
+        num_video_tokens: of the video, in the prompt (BIMBA) or beside it (Vamba).
         question_ids: the words of the turn with the video alone [C].
     """
 
@@ -52,7 +52,7 @@ class RequestBuilder:
         time_sentence: tell the model the frames' times, if it was trained with them.
     """
 
-    processor: BimbaProcessor
+    processor: VideoProcessor
     video: Opened | None
     turns: tuple[Message, ...]
     sampling: SamplingOrRate
@@ -73,16 +73,16 @@ class RequestBuilder:
             InputError: the placeholder stands where it must not.
         """
         tell_times = self.time_sentence and self.processor.time_sentence
-        prompt = self.processor.render(messages_about(clip, self.turns, tell_times))
-        ids: list[int] = self.processor.tokenizer(prompt, add_special_tokens=False)["input_ids"]
         num_tokens = [] if clip is None else [self._num_tokens(clip)]
-        long_ids, _ = expand_placeholders(ids, ids, self.processor.video_token_id, num_tokens)
+        prompt, ids = self.processor.write(messages_about(clip, self.turns, tell_times), num_tokens)
         question = next(turn.content for turn in self.turns if turn.role == "user")
-        return Request(clip, prompt, long_ids, sum(num_tokens), self.processor.question_ids(question))
+        return Request(clip, prompt, ids, sum(num_tokens), self.processor.question_ids(question))
 
     def _num_tokens(self, clip: Clip) -> int:
         """Tokens that a clip takes, however it was pooled when it was encoded."""
-        return self.processor.num_video_tokens(clip.num_frames) if clip.features is None else len(clip.features)
+        if clip.features is not None:
+            return len(clip.features)
+        return self.processor.tokens_of(clip.num_frames, clip.frame_size)
 
     def auto(self, context_length: int | None, num_answer_tokens: int) -> Fit | None:
         """How many frames "auto" is; None where there is nothing to choose from.
@@ -96,19 +96,21 @@ class RequestBuilder:
         if rate is not None:
             self.video.check_timed()
         wanted = Wanted(self.video.num_available, self.video.average_fps, AUTO, fps=rate, may_pool=False)
+        if isinstance(self.processor, VambaProcessor):
+            size = (self.video.info.height, self.video.info.width)
+            return fit_frames(wanted, lambda count: self.processor.tokens_of(count, size))
         return fit_budget(wanted, self.processor, Room(context_length, num_answer_tokens, self.num_text_tokens))
 
     def num_text_tokens(self, num_frames: int, sampling: SamplingOrRate) -> int:
         """Tokens of the prompt beside the video's, with so many frames chosen so."""
         clip = None if self.video is None else self.video.shortened(num_frames, sampling)
         tell_times = self.time_sentence and self.processor.time_sentence
-        prompt = self.processor.render(messages_about(clip, self.turns, tell_times))
-        ids: list[int] = self.processor.tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        return sum(token != self.processor.video_token_id for token in ids)
+        _, ids = self.processor.write(messages_about(clip, self.turns, tell_times), [] if clip is None else [0])
+        return len(ids)
 
     def most_frames(self, start: int, limit: int) -> int:
         """The largest number of frames below `start` whose prompt has at most `limit` tokens; 0 if none has."""
-        too_few = self.processor.temporal_pooling - 1
+        too_few = self.processor.least_frames - 1
         low, high = too_few, start
         while high - low > 1:
             middle = (low + high) // 2
@@ -162,7 +164,7 @@ def build_request(
     return request
 
 
-def context_length(config: BimbaConfig) -> int | None:
+def context_length(config: VideoConfig) -> int | None:
     """Tokens that the language model can read; None where its config sets no limit (recurrent models).
 
     The attribute follows each family's own name for it (n_positions, ...).

@@ -25,8 +25,7 @@ from bimba.inference.answer import Answer
 from bimba.inference.prefix import Prefix
 from bimba.inference.request import Request
 from bimba.inference.stopwatch import Stopwatch
-from bimba.models.bimba.modeling import BimbaForConditionalGeneration
-from bimba.models.bimba.processing import BimbaProcessor
+from bimba.models.kinds import VideoFeatures, VideoModel, VideoProcessor
 
 
 @dataclass(frozen=True)
@@ -34,19 +33,19 @@ class Run:
     """A question whose video is encoded; `finish` generates the answer.
 
     Args:
-        model: a BIMBA model.
+        model: that answers.
         processor: its processor.
         request: prompt and frames.
-        features: tokens [V, D] of the video, None without one.
+        features: of the video, None without one.
         settings: how to generate.
         watch: the stages up to here.
         prefix: what was read of earlier prompts, which this one may begin with.
     """
 
-    model: BimbaForConditionalGeneration
-    processor: BimbaProcessor
+    model: VideoModel
+    processor: VideoProcessor
     request: Request
-    features: list[Tensor] | None
+    features: VideoFeatures | None
     settings: GenerationConfig
     watch: Stopwatch
     prefix: Prefix | None = None
@@ -69,7 +68,7 @@ class Run:
             output = self.model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
-                video_features=self.features,
+                video_features=None if self.features is None else [self.features],
                 generation_config=self.settings,
                 tokenizer=self.processor.tokenizer,
                 streamer=None if with_beams else listener,
@@ -85,7 +84,7 @@ class Run:
             text=self.processor.tokenizer.decode(token_ids, skip_special_tokens=True),
             token_ids=token_ids,
             frame_seconds=[] if clip is None else list(clip.frame_seconds),
-            num_video_tokens=self.request.num_video_tokens,
+            num_video_tokens=0 if self.features is None else len(self.features),
             num_prompt_tokens=len(self.request.input_ids),
             finish_reason="length" if self._hit_the_limit(token_ids) else "stop",
             timings=dict(self.watch.seconds),

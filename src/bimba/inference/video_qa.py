@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ from bimba.inference.run import AnswerStream, Run
 from bimba.inference.stopwatch import Stopwatch
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
+from bimba.models.kinds import VideoFeatures, VideoModel, VideoProcessor
 from bimba.video.sampling import SamplingOrRate
 
 T = TypeVar("T")
@@ -43,14 +44,14 @@ class VideoQA:
     """A model and its processor, ready to be asked about videos; made by `bimba.load`.
 
     Args:
-        model: a BIMBA model.
+        model: a BIMBA or a Vamba.
         processor: its processor.
 
     Attributes:
         progress: called as frames are read and encoded, if set; see `Progress`.
     """
 
-    def __init__(self, model: BimbaForConditionalGeneration, processor: BimbaProcessor) -> None:
+    def __init__(self, model: VideoModel, processor: VideoProcessor) -> None:
         self.model, self.processor = model, processor
         self.progress: Progress | None = None
         self._identity: tuple[tuple[tuple[int, int], ...], str] | None = None
@@ -88,9 +89,10 @@ class VideoQA:
             generation: checked as in `ask`, and not used.
 
         Returns:
-            `input_ids` and `attention_mask` [1, L]; with a video `pixel_values_videos` [T, 3, S, S] and
+            `input_ids` and `attention_mask` [1, L]; with a video, of BIMBA `pixel_values_videos` [T, 3, S, S] and
             `num_video_frames` [1], or `video_features` (tokens [V, D]) of one that was encoded before; if the
-            compressor reads the question, `question_ids` [1, C] and `question_lengths` [1]; on the model's device.
+            compressor reads the question, `question_ids` [1, C] and `question_lengths` [1]; of Vamba
+            `pixel_values_videos` [p, values], `video_grid_thw` [1, 3] and `num_videos` [1]; on the model's device.
 
         Raises:
             VideoError: the video cannot be read.
@@ -104,8 +106,7 @@ class VideoQA:
         if request.clip is not None and request.clip.features is not None:
             inputs["video_features"] = [self._encode(watch, request.clip)]
         elif request.clip is not None:
-            inputs["pixel_values_videos"] = self._pixels(watch, request.clip).to(self.model.input_device)
-            inputs["num_video_frames"] = torch.tensor([request.clip.num_frames], device=self.model.input_device)
+            inputs |= {name: value.to(self.model.input_device) for name, value in self._pixels(watch, request.clip).items()}
             if self.model.config.reads_question:
                 inputs["question_ids"] = torch.tensor([request.question_ids], device=self.model.input_device)
                 inputs["question_lengths"] = torch.tensor([len(request.question_ids)])
@@ -223,6 +224,7 @@ class VideoQA:
             InputError: an argument is out of range, the video alone is longer than the language model reads, or the
                 model reads the question before it compresses the video.
         """
+        self._compressing("encode a video into a file")
         self.check_reads_no_question()
         watch = Stopwatch(self.model.input_device)
         room = ROOM_FOR_ANSWERS if num_frames == AUTO else 1
@@ -235,7 +237,7 @@ class VideoQA:
         looking = {"num_frames": count, "sampling": sampling} if settings is None else settings
         about = describe(builder.video, request.clip, self.model.config, self.encoder_identity, looking)
         source = builder.video.video if isinstance(builder.video, ClipFile) and about.origin is not None else None
-        return EncodedVideo(self._encode(watch, request.clip), about, source)
+        return EncodedVideo(cast("Tensor", self._encode(watch, request.clip)), about, source)
 
     def pool_frames(self, temporal_pooling: int) -> None:
         """From now on average so many frames into one: fewer tokens of a video.
@@ -246,19 +248,39 @@ class VideoQA:
         Raises:
             InputError: the model cannot.
         """
-        overridden(self.model.config, {"temporal_pooling": temporal_pooling})  # checks it
-        self.model.config.temporal_pooling = self.processor.temporal_pooling = temporal_pooling
-        self.model.compressor.pool = self.model.config.pool
+        model, processor = self._compressing("pool frames")
+        overridden(model.config, {"temporal_pooling": temporal_pooling})  # checks it
+        model.config.temporal_pooling = processor.temporal_pooling = temporal_pooling
+        model.compressor.pool = model.config.pool
 
     @property
     def encoder_identity(self) -> str:
-        """Hash of what encodes videos: who has the same reads the same encoded videos."""
+        """Hash of what encodes videos: who has the same reads the same encoded videos.
+
+        Raises:
+            InputError: the model keeps no tokens of a video.
+        """
+        model, processor = self._compressing("encode a video into a file")
         # Torch counts what is written to a tensor: a model that is trained on is another one.
         weights = self.model.state_dict(keep_vars=True).values()
         state = tuple((weight.data_ptr(), weight._version) for weight in weights)  # noqa: SLF001 - torch's own name
         if self._identity is None or self._identity[0] != state:
-            self._identity = state, encoder_identity(self.model, self.processor)
+            self._identity = state, encoder_identity(model, processor)
         return self._identity[1]
+
+    def _compressing(self, what: str) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
+        """Model and processor, if videos become tokens that can be kept.
+
+        Raises:
+            InputError: it is a model that keeps all of a video, layer by layer.
+        """
+        if isinstance(self.model, BimbaForConditionalGeneration) and isinstance(self.processor, BimbaProcessor):
+            return self.model, self.processor
+        raise InputError(
+            f"a Vamba model cannot {what}: it keeps every token of a video, in every layer.",
+            fix="ask several questions in one chat, which reads the video once (bimba chat, VideoQA.chat); or take a "
+            "BIMBA model.",
+        )
 
     def check_reads_no_question(self) -> None:
         """Refuse to encode a video for several questions with a model that reads the question first.
@@ -285,9 +307,10 @@ class VideoQA:
         Raises:
             InputError: the model needs all frames at once, or the budget is too small, or more than it reads.
         """
+        model, processor = self._compressing("watch a video that goes on")
         return LiveVideo(
-            self.model,
-            self.processor,
+            model,
+            processor,
             max_video_tokens=max_video_tokens,
             time_sentence=time_sentence,
             max_new_tokens=max_new_tokens,
@@ -309,7 +332,7 @@ class VideoQA:
         _, request = self._request(watch, video, question, num_frames, sampling, time_sentence, max_new_tokens)
         features = None
         if request.clip is not None:
-            features = [self._encode(watch, request.clip, request.question_ids)]
+            features = self._encode(watch, request.clip, request.question_ids)
         return Run(self.model, self.processor, request, features, settings, watch)
 
     def _request(
@@ -340,19 +363,19 @@ class VideoQA:
         """Tokens that the language model can read; None where its config sets no limit (recurrent models)."""
         return context_length(self.model.config)
 
-    def _pixels(self, watch: Stopwatch, clip: Clip) -> Tensor:
-        """Decode and make pixels, frame by frame: [T, 3, S, S]."""
+    def _pixels(self, watch: Stopwatch, clip: Clip) -> dict[str, Tensor]:
+        """Decode and make pixels, frame by frame."""
         frames = watch.each("decode", self._reported("frames", clip.num_frames, clip.frames()))
         decoded_before = watch.seconds.get("decode", 0.0)
         with watch.stage("pixels"):
-            pixels = self.processor.make_pixels(frames)
+            pixels = self.processor.video_inputs(frames)
         # Pixels are made while frames are decoded; what was spent waiting for frames belongs to decoding.
         watch.add("pixels", decoded_before - watch.seconds["decode"])
         return pixels
 
-    def _encode(self, watch: Stopwatch, clip: Clip, question_ids: Sequence[int] = ()) -> Tensor:
-        """Tokens [V, D] of a video; what was encoded before is there already."""
-        if clip.features is not None:
+    def _encode(self, watch: Stopwatch, clip: Clip, question_ids: Sequence[int] = ()) -> VideoFeatures:
+        """What is read of a video; what was encoded before is there already."""
+        if isinstance(clip.features, Tensor):
             return clip.features.to(self.model.input_device, self.model.dtype)
         return encode_clip(self.model, self.processor, clip, watch, question_ids=question_ids, progress=self.progress)
 

@@ -1,13 +1,13 @@
 """Frames and questions in; for each question what the model says, and the likelihood of each option, out.
 
-Shapes: T frames, S patches a frame, Dv width of the vision tower, V tokens of the video, D width.
+Shapes: T frames, S patches a frame, Dv width of the vision tower.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,11 @@ from bimba.evaluation.answering.prompt import Prompt, Query, letter_ids, option_
 from bimba.inference import VideoQA
 from bimba.inference.generation import generation_settings
 from bimba.models.bimba.encoding import FRAMES_PER_STEP
+from bimba.models.bimba.modeling import BimbaForConditionalGeneration
+from bimba.models.bimba.processing import BimbaProcessor
+from bimba.models.kinds import VideoFeatures
+from bimba.models.vamba.modeling import VambaForConditionalGeneration
+from bimba.models.vamba.patches import Patches
 
 T = TypeVar("T")
 
@@ -41,19 +46,23 @@ class Reply:
 
 @dataclass(frozen=True)
 class Tokens:
-    """A video that was encoded before.
+    """A video that is encoded, for any question.
 
     Attributes:
-        features: its tokens [V, D].
+        features: what the language model reads of it.
         num_frames: that they are of.
     """
 
-    features: Tensor
+    features: VideoFeatures
     num_frames: int
 
 
 Seen = Tensor | Tokens
-"""What is known of a video: features [T, S, Dv] of its frames, or its tokens."""
+"""What is known of a video: features [T, S, Dv] of its frames, or what the language model reads of them."""
+
+
+Chunk = Tensor | Patches | Tokens
+"""Pixels of some frames, [t, 3, S, S] for BIMBA and bytes of patches for Vamba; or a video that is encoded."""
 
 
 class Asker:
@@ -90,28 +99,49 @@ class Asker:
         Raises:
             InputError: it is.
         """
-        self._check_length(num_frames, self._processor.num_video_tokens(num_frames))
+        if isinstance(self._processor, BimbaProcessor):  # Vamba's videos take no room in the prompt
+            self._check_length(num_frames, self._processor.num_video_tokens(num_frames))
 
-    def look(self, frames: Iterable[NDArray[np.uint8]]) -> Tensor:
-        """Features [T, S, Dv] of frames, each uint8 ``[H, W, 3]``; few pixels are in memory at a time."""
+    def look(self, frames: Iterable[NDArray[np.uint8]]) -> Seen:
+        """Look at frames, each uint8 ``[H, W, 3]``; few pixels are in memory at a time."""
         # As many as the tower takes at once, so that the features are to the bit those of all pixels together.
-        return self._features(self.pixels(frames))
+        return self.look_at(self.pixels(frames))
 
-    def pixels(self, frames: Iterable[NDArray[np.uint8]]) -> Iterator[Tensor]:
-        """Pixels [t, 3, S, S] of frames, as many at a time as the tower takes at once; needs no model."""
-        return (self._processor.make_pixels(chunk) for chunk in _batches(frames, FRAMES_PER_STEP))
+    def pixels(self, frames: Iterable[NDArray[np.uint8]]) -> Iterator[Chunk]:
+        """Pixels of frames, as many at a time as the tower takes at once; needs no model."""
+        for some in _batches(frames, FRAMES_PER_STEP):
+            if isinstance(self._processor, BimbaProcessor):
+                yield self._processor.make_pixels(some)
+            else:
+                yield self._processor.resize_frames(some)
 
-    def look_at(self, chunks: Iterable[Tensor | Tokens]) -> Seen:
-        """Features [T, S, Dv] of pixels, each [t, 3, S, S]; what was encoded before is looked at no more."""
+    def look_at(self, chunks: Iterable[Chunk]) -> Seen:
+        """Look at pixels; what was encoded before is looked at no more."""
         iterator = iter(chunks)
         first = next(iterator)
         if isinstance(first, Tokens):
             return first
-        return self._features(chain([first], (chunk for chunk in iterator if isinstance(chunk, Tensor))))
+        every = chain([first], iterator)
+        if isinstance(self._model, BimbaForConditionalGeneration):
+            return self._features(chunk for chunk in every if isinstance(chunk, Tensor))
+        return self._read(self._model, (chunk for chunk in every if isinstance(chunk, Patches)))
+
+    def _read(self, model: VambaForConditionalGeneration, chunks: Iterable[Patches]) -> Tokens:
+        """A video's keys and values."""
+        num_frames = 0
+
+        def pixels() -> Iterator[Patches]:
+            nonlocal num_frames
+            for chunk in chunks:
+                num_frames += chunk.grid[0] * model.config.vision_config.temporal_patch_size
+                yield self._processor.normalise(chunk.to(model.input_device))
+
+        return Tokens(model.encode_stream(pixels(), 0), num_frames)
 
     @torch.no_grad()
     def _features(self, pixels: Iterable[Tensor]) -> Tensor:
-        return torch.cat([self._model.get_vision_features(chunk) for chunk in pixels])
+        model = cast("BimbaForConditionalGeneration", self._model)
+        return torch.cat([model.get_vision_features(chunk) for chunk in pixels])
 
     @torch.no_grad()
     def answer(self, seen: Seen | None, queries: Sequence[Query]) -> list[Reply]:
@@ -193,23 +223,26 @@ class Asker:
                 yield self._prompts(None, 0, [query])
             return
         if isinstance(seen, Tokens):
-            video = seen.features.to(self._model.input_device, self._model.dtype)
+            video = seen.features
+            if isinstance(video, Tensor):
+                video = video.to(self._model.input_device, self._model.dtype)
             yield self._prompts(video, seen.num_frames, queries)
             return
-        if not self._model.config.reads_question:
-            [video] = self._model.encode_features(seen)
+        model = cast("BimbaForConditionalGeneration", self._model)
+        if not model.config.reads_question:
+            [video] = model.encode_features(seen)
             yield self._prompts(video, len(seen), queries)
             return
         for query in queries:
-            ids = torch.tensor(self._processor.question_ids(query.question), device=self._model.input_device)
-            words = self._model.get_input_embeddings()(ids)
-            [video] = self._model.encode_features(seen, questions=[words])
+            ids = torch.tensor(self._processor.question_ids(query.question), device=model.input_device)
+            words = model.get_input_embeddings()(ids)
+            [video] = model.encode_features(seen, questions=[words])
             yield self._prompts(video, len(seen), [query])
 
     def _prompts(
-        self, video: Tensor | None, num_frames: int, queries: Sequence[Query]
+        self, video: VideoFeatures | None, num_frames: int, queries: Sequence[Query]
     ) -> tuple[Beginning, list[Prompt], Sequence[Query]]:
-        """Prompts about a video with these tokens [V, D]."""
+        """Prompts about an encoded video."""
         prompts = [write_prompt(self._processor, query, 0 if video is None else len(video)) for query in queries]
         self._check_length(num_frames, max(len(prompt.beginning) + len(prompt.rest) for prompt in prompts))
         return Beginning(self._model, prompts[0].beginning, video), prompts, queries

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from bimba.models.bimba.modeling import BimbaForConditionalGeneration
+from bimba.models.kinds import VideoFeatures, VideoModel
 
 
 class Beginning:
@@ -23,12 +23,12 @@ class Beginning:
     sliding window) read each prompt whole, padded on the left.
 
     Args:
-        model: a BIMBA model.
+        model: that answers.
         ids: of the beginning [P].
-        video: tokens [V, D] of the video; None without one.
+        video: what is read of it; None without one.
     """
 
-    def __init__(self, model: BimbaForConditionalGeneration, ids: list[int], video: Tensor | None) -> None:
+    def __init__(self, model: VideoModel, ids: list[int], video: VideoFeatures | None) -> None:
         self._model, self._ids, self._video = model, ids, video
         device = model.input_device
         output = model(
@@ -67,12 +67,13 @@ class Beginning:
                 attention_mask=mask,
                 position_ids=positions,
                 past_key_values=self._copies(len(rests)),
+                video_features=None if self._model.reads_videos_once else self._videos(len(rests)),
                 logits_to_keep=num_kept,
             )
         logits: Tensor = output.logits.float()
         return logits
 
-    def _videos(self, count: int) -> list[Tensor] | None:
+    def _videos(self, count: int) -> list[Any] | None:
         """The video, once for each prompt."""
         return None if self._video is None else [self._video] * count
 

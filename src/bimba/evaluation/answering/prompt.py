@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from bimba.errors import InputError
-from bimba.models.bimba.processing import BimbaProcessor
+from bimba.models.kinds import VideoProcessor
 from bimba.text.prompts import VIDEO_TOKEN, Message
 
 
@@ -28,8 +28,8 @@ class Prompt:
     """A question as the language model reads it.
 
     Attributes:
-        beginning: ids up to the last placeholder of the video, which all questions about it share; without a video,
-            all but the last.
+        beginning: ids up to the end of the video, which all questions about it share; without a video, all but the
+            last.
         rest: ids behind it.
     """
 
@@ -42,22 +42,20 @@ def user_turn(query: Query) -> Message:
     return Message("user", f"{VIDEO_TOKEN}\n{query.question}" if query.turn is None else query.turn)
 
 
-def write_prompt(processor: BimbaProcessor, query: Query, num_video_tokens: int) -> Prompt:
+def write_prompt(processor: VideoProcessor, query: Query, num_video_tokens: int) -> Prompt:
     """Write the prompt of one question.
 
     Args:
         processor: the model's.
         query: what is asked.
-        num_video_tokens: placeholders that the video takes; 0 of a question without one, whose turn has none.
+        num_video_tokens: of the video; 0 of a question without one, whose turn has no place for it.
     """
-    ids = text_ids(processor, processor.render([user_turn(query)]))
-    if not num_video_tokens:
-        return Prompt(ids[:-1], ids[-1:])
-    place = ids.index(processor.video_token_id)
-    return Prompt(ids[:place] + [processor.video_token_id] * num_video_tokens, ids[place + 1 :])
+    _, ids = processor.write([user_turn(query)], [num_video_tokens] if num_video_tokens else [])
+    end = processor.end_of_video(ids) if num_video_tokens else len(ids) - 1
+    return Prompt(ids[:end], ids[end:])
 
 
-def option_ids(processor: BimbaProcessor, query: Query, option: str, ends: Collection[int]) -> list[int]:
+def option_ids(processor: VideoProcessor, query: Query, option: str, ends: Collection[int]) -> list[int]:
     """Ids that follow the prompt where the model answers with this option: its words and the end of the turn.
 
     Args:
@@ -76,7 +74,7 @@ def option_ids(processor: BimbaProcessor, query: Query, option: str, ends: Colle
     return ids[: last + 1]
 
 
-def letter_ids(processor: BimbaProcessor, letters: Sequence[str]) -> list[int]:
+def letter_ids(processor: VideoProcessor, letters: Sequence[str]) -> list[int]:
     """The token of each letter, as an answer begins with it.
 
     Raises:
@@ -92,7 +90,7 @@ def letter_ids(processor: BimbaProcessor, letters: Sequence[str]) -> list[int]:
     return [each[0] for each in ids]
 
 
-def text_ids(processor: BimbaProcessor, text: str) -> list[int]:
+def text_ids(processor: VideoProcessor, text: str) -> list[int]:
     """Ids of a text that stands inside of a prompt."""
     ids: list[int] = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids

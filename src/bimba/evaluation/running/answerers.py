@@ -3,9 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-from torch import Tensor
-
-from bimba.evaluation.answering import Asker, Query, Tokens
+from bimba.evaluation.answering import Asker, Chunk, Query, Tokens
 from bimba.evaluation.provenance import session
 from bimba.inference import VideoQA
 from bimba.inference.clip import Clip
@@ -74,18 +72,18 @@ class BimbaAnswerer:
         looking = {"num_frames": num_frames, "sampling": sampling}
         encoded.check_settings(settings_of(self._qa.model.config, None, looking))
 
-    def chunks(self, clip: Clip) -> Iterator[Tensor | Tokens]:
-        """Pixels [t, 3, S, S]; the tokens, where the video was encoded before."""
+    def chunks(self, clip: Clip) -> Iterator[Chunk]:
+        """Pixels of some frames at a time; the tokens, where the video was encoded before."""
         if clip.features is not None:
             return iter([Tokens(clip.features, clip.num_frames)])
         return self._asker.pixels(clip.frames())
 
-    def say(self, chunks: Iterable[Tensor | Tokens], queries: Sequence[Query]) -> list[str]:
+    def say(self, chunks: Iterable[Chunk], queries: Sequence[Query]) -> list[str]:
         """Answer in words, greedily."""
         return [reply.said for reply in self._asker.answer(self._asker.look_at(chunks), queries)]
 
     def choose(
-        self, chunks: Iterable[Tensor | Tokens], queries: Sequence[Query], letters: Sequence[str]
+        self, chunks: Iterable[Chunk], queries: Sequence[Query], letters: Sequence[str]
     ) -> list[list[float]]:
         """Log-probability of each letter as the answer's beginning."""
         return self._asker.choose(self._asker.look_at(chunks), queries, letters)

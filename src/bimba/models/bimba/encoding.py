@@ -5,7 +5,6 @@ tower, C words of a question, V tokens of a video in the prompt, D width of the 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -15,17 +14,10 @@ from bimba.compressors.growing import GrowingStream
 from bimba.compressors.streams import open_stream
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.towers import as_patches
+from bimba.models.stages import Stage, no_stage
 
 FRAMES_PER_STEP = 16
 """Frames that go through the vision tower at once when no gradient is asked of it: bounds its memory."""
-Stage = Callable[[str], AbstractContextManager[object]]
-
-
-def no_stage(name: str) -> AbstractContextManager[object]:
-    """Notes nothing."""
-    del name
-    return nullcontext()
-
 
 FRAMES_PER_TRAINING_STEP = 64
 """Likewise in training, where batches are large: small frames are fastest so many at a time."""

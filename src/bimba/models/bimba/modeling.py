@@ -150,6 +150,14 @@ class BimbaForConditionalGeneration(  # type: ignore[misc] # config
         """Replace the language model's head."""
         self.language_model.set_output_embeddings(value)
 
+    reads_videos_once = True
+    """What the language model keeps of a prompt holds the video; later tokens need it no more."""
+
+    @property
+    def text_model(self) -> Any:
+        """What reads prompts, and keeps keys and values of them."""
+        return self.language_model
+
     @property
     def input_device(self) -> torch.device:
         """Where prompts go: the device of the embedding; the CPU if its weights are offloaded (hooks take it on)."""

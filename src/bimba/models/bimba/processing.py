@@ -137,6 +137,16 @@ class BimbaProcessor(ProcessorMixin):
             )
         return num_video_tokens(self.grid(num_frames), self.newline_position)
 
+    def tokens_of(self, num_frames: int, frame_size: tuple[int, int] | None = None) -> int:
+        """As `num_video_tokens`, whatever the height and width of the frames."""
+        del frame_size
+        return self.num_video_tokens(num_frames)
+
+    @property
+    def least_frames(self) -> int:
+        """Frames that a video must have."""
+        return self.temporal_pooling
+
     @property
     def pool(self) -> tuple[int, int, int]:
         """Pooling factors (pt, ph, pw) of the queries."""
@@ -166,6 +176,27 @@ class BimbaProcessor(ProcessorMixin):
         )
         return text
 
+    def write(
+        self, messages: Sequence[Message], num_video_tokens: Sequence[int] = (), *, add_generation_prompt: bool = True
+    ) -> tuple[str, list[int]]:
+        """Conversation -> prompt text, and its ids [L] with a placeholder for each token of its videos.
+
+        Args:
+            messages: the conversation, one placeholder a video.
+            num_video_tokens: of each video.
+            add_generation_prompt: end with the beginning of an answer.
+
+        Raises:
+            InputError: the tokenizer has no chat template of its own.
+        """
+        text = self.render(messages, add_generation_prompt=add_generation_prompt)
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return text, expand_placeholders(ids, ids, self.video_token_id, list(num_video_tokens))[0]
+
+    def end_of_video(self, ids: Sequence[int]) -> int:
+        """Place behind the last token of the video in a prompt."""
+        return len(ids) - list(reversed(ids)).index(self.video_token_id)
+
     def training_ids_and_labels(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
         """Ids [L] and labels [L] of a conversation, one placeholder a video: as released, or by the own template."""
 
@@ -186,6 +217,15 @@ class BimbaProcessor(ProcessorMixin):
     def make_pixels(self, frames: Iterable[np.ndarray]) -> Tensor:
         """Frames, each uint8 [height, width, 3] -> float32 [T, 3, S, S]."""
         return make_pixels(frames, size=self.image_size, mean=self.image_mean, std=self.image_std)
+
+    def video_inputs(self, frames: Iterable[np.ndarray]) -> dict[str, Tensor]:
+        """Frames of a video, each uint8 [height, width, 3] -> what the model's forward takes of it.
+
+        Returns:
+            `pixel_values_videos` float32 [T, 3, S, S] and `num_video_frames` [1].
+        """
+        pixels = self.make_pixels(frames)
+        return {"pixel_values_videos": pixels, "num_video_frames": torch.tensor([len(pixels)])}
 
     def resize_frames(self, frames: Iterable[np.ndarray]) -> Tensor:
         """Frames, each uint8 [height, width, 3] -> uint8 [T, S, S, 3]."""
