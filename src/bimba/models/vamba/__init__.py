@@ -1,0 +1,1 @@
+"""Vamba as transformers has models: what goes into it."""
