@@ -56,6 +56,15 @@ def example_video(shared_videos: Path) -> Path:
     return shared_videos / "example.mp4"
 
 
+@pytest.fixture(scope="session")
+def vamba_numbers() -> Path:
+    """Folder of all numbers computed with the public Vamba; most are too large to be committed."""
+    folder = SHARED / "golden" / "vamba"
+    if not folder.is_dir():
+        pytest.skip("the shared numbers of Vamba are not beside the repository")
+    return folder
+
+
 @pytest.fixture
 def pair(golden: Path, tmp_path: Path) -> Path:
     """A folder with copies of the golden adapter and its base beside each other, to be spoilt."""

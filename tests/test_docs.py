@@ -42,6 +42,8 @@ def readers_folder(tmp_path: Path, short_video: Path, monkeypatch: pytest.Monkey
     shutil.copyfile(short_video, tmp_path / "talk.mp4")
     shutil.copytree(ROOT / "tests/data/golden/tiny_base", tmp_path / "tests/data/golden/tiny_base")
     shutil.copytree(ROOT / "tests/data/golden/tiny_lora", tmp_path / "tests/data/golden/tiny_lora")
+    vamba = "tests/data/golden/vamba/config_a_default"
+    shutil.copytree(ROOT / vamba, tmp_path / vamba)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

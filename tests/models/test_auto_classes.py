@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bimba.inference import VideoQA
+from bimba.models.vamba.processing import VambaProcessor
 
 LOAD = """
 folder = {folder!r}
@@ -42,6 +43,13 @@ def folder(tiny: VideoQA, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_auto_classes_load_our_models(order: str, folder: Path) -> None:
     out = run_python(ORDERS[order] + LOAD.format(folder=str(folder)))
     assert out.splitlines()[-1] == "BimbaConfig BimbaProcessor BimbaForConditionalGeneration"
+
+
+@pytest.mark.parametrize("order", ["bimba first", "our module directly"])
+def test_the_auto_class_loads_vambas_processor(order: str, golden: Path, tmp_path: Path) -> None:
+    VambaProcessor.from_pretrained(golden / "vamba/config_a_default").save_pretrained(tmp_path)
+    load = f"\nprint(type(Processor.from_pretrained({str(tmp_path)!r})).__name__)"
+    assert run_python(ORDERS[order] + load).splitlines()[-1] == "VambaProcessor"
 
 
 def test_import_bimba_imports_neither_torch_nor_transformers() -> None:

@@ -1,7 +1,7 @@
 """Make transformers' Auto classes know our models, whichever of bimba and transformers is imported first.
 
 Importing torch or transformers here would make `import bimba` slow, so registration waits: right after an Auto module
-of transformers is imported (or now, if it already is), the module of ours that registers with it is imported.
+of transformers is imported (or now, if it already is), the modules of ours that register with it are imported.
 """
 
 import importlib
@@ -12,17 +12,17 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 REGISTERS_WITH = {
-    "transformers.models.auto.configuration_auto": "bimba.models.bimba.configuration",
-    "transformers.models.auto.modeling_auto": "bimba.models.bimba.modeling",
-    "transformers.models.auto.processing_auto": "bimba.models.bimba.processing",
+    "transformers.models.auto.configuration_auto": ("bimba.models.bimba.configuration",),
+    "transformers.models.auto.modeling_auto": ("bimba.models.bimba.modeling",),
+    "transformers.models.auto.processing_auto": ("bimba.models.bimba.processing", "bimba.models.vamba.processing"),
 }
-"""Auto module of transformers -> our module, whose last line registers its class."""
+"""Auto module of transformers -> our modules, whose last line registers their class."""
 
 
 class _RegisteringLoader(Loader):
     """Runs the module's own loader, then imports ours."""
 
-    def __init__(self, wrapped: Loader, ours: str) -> None:
+    def __init__(self, wrapped: Loader, ours: Sequence[str]) -> None:
         self._wrapped, self._ours = wrapped, ours
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
@@ -30,8 +30,9 @@ class _RegisteringLoader(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         self._wrapped.exec_module(module)
-        # If ours is being imported right now (it imports the Auto module itself), this does nothing.
-        importlib.import_module(self._ours)
+        # If one is being imported right now (it imports the Auto module itself), this does nothing.
+        for module_of_ours in self._ours:
+            importlib.import_module(module_of_ours)
 
 
 class _RegisteringFinder(MetaPathFinder):
@@ -57,4 +58,5 @@ def register_when_imported() -> None:
     sys.meta_path.insert(0, _RegisteringFinder())
     for auto, ours in REGISTERS_WITH.items():
         if auto in sys.modules:
-            importlib.import_module(ours)
+            for module_of_ours in ours:
+                importlib.import_module(module_of_ours)

@@ -6,7 +6,7 @@ Shapes: L tokens of the conversation.
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from bimba.text.prompts import VIDEO_TOKEN, Message, chatml_turn, with_system
+from bimba.text.prompts import VIDEO_TOKEN, Message, chatml_turn, vamba_messages, with_system
 
 IGNORE = -100
 """Label of a token that is not learned."""
@@ -48,6 +48,35 @@ def training_ids_and_labels(
         learned = message.role == "assistant"
         ids += turn
         labels += [token if (learned or token in marks) and token != video_token_id else IGNORE for token in turn]
+    return ids, labels
+
+
+def vamba_ids_and_labels(messages: Sequence[Message], tokenize: Tokenize) -> tuple[list[int], list[int]]:
+    """Ids and labels of a conversation as the released training of Vamba has them.
+
+    Learned is what the assistant says, from the newline in front of its header to the end of its turn, and nothing
+    else. No newline follows the last turn. Headers are tokenised apart from answers, so that the ids in front of an
+    answer are those that a question ends with.
+
+    Args:
+        messages: the conversation; the released system prompt is put in front if it brings none. Placeholders of
+            videos and images become marks (`with_vision_marks`).
+        tokenize: text -> ids, special tokens in the text as their ids, nothing added.
+
+    Returns:
+        ids [L] and labels [L].
+    """
+    ids: list[int] = []
+    labels: list[int] = []
+    for message in vamba_messages(messages):
+        lead = "\n" if ids else ""
+        if message.role == "assistant":
+            turn = tokenize(f"{lead}<|im_start|>assistant\n") + tokenize(f"{message.content}<|im_end|>")
+            labels += turn
+        else:
+            turn = tokenize(lead + chatml_turn(message).removesuffix("\n"))
+            labels += [IGNORE] * len(turn)
+        ids += turn
     return ids, labels
 
 

@@ -1,8 +1,9 @@
 """Questions, answers and frame times in, the text that the language model reads out. The wording is frozen.
 
-Source: the prompts of the released model; every word is compared with golden ones.
+Source: the prompts of the released models, BIMBA and Vamba; every word is compared with golden ones.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +15,12 @@ VIDEO_TOKEN = "<image>"  # noqa: S105 - a placeholder, not a secret
 """Where the video goes in a prompt (the public model calls it an image, too)."""
 
 SYSTEM_PROMPT = "You are a helpful assistant."
+
+VISION_MARKS = "<|vision_start|><|vision_end|>"
+"""What stands where a video or an image goes in Vamba's prompts; nothing of it is ever put in between."""
+
+# Whoever writes the placeholder alone in front of a question puts a space or a newline behind it, which goes, too.
+_VISION_PLACEHOLDER = re.compile("<(?:video|image)>[ \n]?")
 
 
 @dataclass(frozen=True)
@@ -74,3 +81,25 @@ def chatml(messages: Sequence[Message], *, add_generation_prompt: bool = True) -
     """A conversation in ChatML, as the released model reads it, ready for the assistant's next turn."""
     text = "".join(map(chatml_turn, with_system(messages)))
     return text + "<|im_start|>assistant\n" if add_generation_prompt else text
+
+
+def with_vision_marks(text: str) -> str:
+    """A text with Vamba's marks for each `<image>` and `<video>`, and for the space or newline behind it.
+
+    The public code takes a placeholder only with a space behind it, and `<image>` only where there is no `<video>`;
+    others stay in its prompt as words. Here none does.
+    """
+    return _VISION_PLACEHOLDER.sub(VISION_MARKS, text)
+
+
+def vamba_messages(messages: Sequence[Message]) -> list[Message]:
+    """The conversation as Vamba reads it: the released system prompt, and marks for the placeholders of user turns."""
+    return [
+        Message("user", with_vision_marks(message.content)) if message.role == "user" else message
+        for message in with_system(messages)
+    ]
+
+
+def vamba_prompt(messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
+    """A conversation in ChatML, as Vamba reads it, ready for the assistant's next turn."""
+    return chatml(vamba_messages(messages), add_generation_prompt=add_generation_prompt)

@@ -4,18 +4,17 @@ Shapes: B prompts, L longest prompt, F frames of all videos, S image size.
 """
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL.Image import Image
 from torch import Tensor
 from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from bimba.errors import InputError
 from bimba.models.bimba.configuration import BimbaConfig, NewlinePosition
 from bimba.models.bimba.separators import num_video_tokens
+from bimba.models.processor_inputs import batched, checked_prompts, frame_array, listed, padding_id
 from bimba.ops.pool import PoolMode, pooled_shape
 from bimba.text.labels import expand_placeholders, template_ids_and_labels, training_ids_and_labels
 from bimba.text.prompts import VIDEO_TOKEN, Message, chatml
@@ -32,8 +31,6 @@ CHATML_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 """`text.prompts.chatml` as a chat template of transformers, for conversations with {"type": "video"} parts."""
-
-_NO_FILES = "the processor takes frames; VideoQA.prepare reads files."
 
 IMAGE_MEAN = IMAGE_STD = (0.5, 0.5, 0.5)
 """SigLIP's normalisation; CLIP's differs and comes from its preprocessor_config.json."""
@@ -269,20 +266,12 @@ class BimbaProcessor(ProcessorMixin):
                 known here, or placeholders and videos differ in number.
             InputError: a video has fewer frames than are pooled together.
         """
-        if text is None or return_tensors not in (None, "pt"):
-            raise ValueError("BimbaProcessor needs text and return_tensors='pt'.")
-        unknown = [name for name, value in others.items() if value not in (None, False)]
-        if unknown or padding not in (True, False, "longest"):
-            # Handed on, they would pad or cut ids before the placeholders are expanded.
-            raise ValueError(f"BimbaProcessor knows no {', '.join(unknown) or f'padding={padding!r}'}.")
-        prompts = [text] if isinstance(text, str) else list(text)
+        prompts = checked_prompts(text, return_tensors, padding, others, "BimbaProcessor")
         pixels = self._pixels(videos, images, pixel_values_videos)
         counts = [len(video) for video in pixels]
         encoded: list[list[int]] = self.tokenizer(prompts, add_special_tokens=False)["input_ids"]
         ids = self._expand(encoded, [self.num_video_tokens(count) for count in counts])
-        if not padding and len({len(row) for row in ids}) > 1:
-            raise ValueError("prompts of different lengths need padding=True.")
-        batch = BatchFeature(_padded(ids, self._pad_id(), left=padding_side == "left"))
+        batch = BatchFeature(batched(ids, padding_id(self.tokenizer), padding=padding, side=padding_side))
         if pixels:
             batch["pixel_values_videos"] = torch.cat(pixels)
             batch["num_video_frames"] = torch.tensor(counts)
@@ -300,14 +289,7 @@ class BimbaProcessor(ProcessorMixin):
             raise ValueError("give one of videos, images and pixel_values_videos.")
         if ready is not None:
             return list(ready)
-        return [self.make_pixels(_frame(frame) for frame in video) for video in _listed(videos, images)]
-
-    def _pad_id(self) -> int:
-        """Any id will do, since padding is masked; tokenizers without one are padded with their end."""
-        for token_id in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
-            if token_id is not None:
-                return int(token_id)
-        return 0
+        return [self.make_pixels(map(frame_array, video)) for video in listed(videos, images)]
 
     def _expand(self, prompts: Sequence[list[int]], num_tokens: list[int]) -> list[list[int]]:
         """One placeholder for each video token, the videos dealt to the prompts in order."""
@@ -324,40 +306,6 @@ class BimbaProcessor(ProcessorMixin):
     def model_input_names(self) -> list[str]:
         """Keys of the result."""
         return ["input_ids", "attention_mask", "pixel_values_videos", "num_video_frames"]
-
-
-def _listed(videos: Any, images: Any) -> list[Any]:
-    """Videos as a list, each a sequence of frames; one array stands for one video, one image for itself."""
-    if images is not None:
-        is_one = isinstance(images, Image) or (isinstance(images, np.ndarray | Tensor) and images.ndim == 3)
-        return [[image] for image in ([images] if is_one else images)]
-    if isinstance(videos, np.ndarray | Tensor) and videos.ndim == 4:
-        return [videos]
-    listed = list(videos) if videos is not None else []
-    if any(isinstance(video, str | Path) for video in listed):
-        raise ValueError(_NO_FILES)
-    return listed
-
-
-def _frame(frame: Any) -> np.ndarray:
-    """A frame as an array uint8 [height, width, 3]."""
-    if isinstance(frame, Image):
-        return np.asarray(frame.convert("RGB"))
-    array: np.ndarray = frame.numpy(force=True) if isinstance(frame, Tensor) else np.asarray(frame)
-    if array.dtype.kind in "UO":
-        raise ValueError(_NO_FILES)
-    return array
-
-
-def _padded(prompts: Sequence[list[int]], pad_id: int, *, left: bool) -> dict[str, Tensor]:
-    """Ids of prompts as one tensor [B, L] with its attention mask."""
-    longest = max(map(len, prompts))
-    rows, masks = [], []
-    for ids in prompts:
-        padding = longest - len(ids)
-        rows.append([pad_id] * padding + ids if left else ids + [pad_id] * padding)
-        masks.append([0] * padding + [1] * len(ids) if left else [1] * len(ids) + [0] * padding)
-    return {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(masks)}
 
 
 AutoProcessor.register(BimbaConfig, BimbaProcessor, exist_ok=True)
