@@ -42,7 +42,7 @@ def test_list_shows_all_and_what_is_prepared(annotations: Path) -> None:
     shown = run("list")
     assert next(line for line in shown.stdout.splitlines() if "yes" in line).split()[1] == "vnbench"
     listed = json.loads(run("list", "--json").stdout)["benchmarks"]
-    assert len(listed) == 12
+    assert len(listed) == 17
     assert all(name["name"] in shown.stdout for name in listed)
 
 
@@ -52,6 +52,15 @@ def test_list_of_one_tells_where_it_is_from_and_what_is_reported() -> None:
     assert "BIMBA 77.88 % (accuracy; over 5,400 tries, 128 frames)" in shown
     assert "all four tries right, mean over types" in shown
     assert json.loads(run("list", "vnbench", "--json").stdout)["num_questions"] == 5400
+
+
+def test_sizes_that_nobody_published_are_told_as_such() -> None:
+    line = next(line for line in run("list").stdout.splitlines() if " houreval " in line)
+    assert line.count("unknown") == 2
+    assert "an unpublished number of questions about an unpublished number of videos" in run("list", "houreval").stdout
+    shown = run("list", "mvbench").stdout
+    assert "4,000 questions (4,000 with public answers) about an unpublished number of videos" in shown
+    assert "Vamba 60.40 % (mean_of_tasks; its paper, table 5; the number of frames is not told)" in shown
 
 
 def test_prepare_tells_what_was_read_and_which_videos_are_missing(

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-import published_forms as published
 import pytest
 
+import published_forms as published
 from bimba.errors import InputError
 from bimba.evaluation.benchmarks import benchmark_names, find_benchmark, prepare, prepared_questions
 from bimba.evaluation.benchmarks.formats import READERS
@@ -28,13 +28,18 @@ SHORT_FORMS = {
 PUBLISHED = {"videomme": "VideoMME", "videomme-subtitles": "VideoMME"}
 
 
-def test_there_are_the_seven_of_the_paper_and_an_eighth() -> None:
+def test_there_are_twelve_benchmarks_and_their_variants() -> None:
     assert benchmark_names() == (
         "egoschema",
         "egoschema-subset",
+        "houreval",
+        "hourvideo",
+        "hourvideo-text",
         "longvideobench",
         "longvideobench-subtitles",
+        "lvbench",
         "mlvu",
+        "mvbench",
         "nextqa",
         "nextqa-val",
         "perceptiontest",
@@ -56,7 +61,9 @@ def test_what_a_file_names_exists(name: str) -> None:
     assert {"question", "options"} <= {
         name for name in ("question", "options", "letters") if f"{{{name}}}" in benchmark.prompt.official
     }
-    assert benchmark.num_answers <= benchmark.num_questions
+    assert (benchmark.num_answers or 0) <= (benchmark.num_questions or 0)
+    assert {part.benchmark for part in benchmark.parts} <= set(benchmark_names())
+    assert benchmark.num_per_group is None or metric.over is not None
 
 
 def test_unknown_benchmark_is_refused_with_the_nearest() -> None:
@@ -80,6 +87,26 @@ def test_real_annotations_have_the_published_counts(name: str, form: str, tmp_pa
     again, questions = prepared_questions(benchmark, tmp_path)
     assert again == prepared
     assert len(questions) == benchmark.num_questions
+
+
+def test_real_lengths_give_the_parts_of_houreval() -> None:
+    if not SHARED.is_dir():
+        pytest.skip("the shared annotations are not beside the repository")
+    parts = {part.benchmark: part.num_questions for part in find_benchmark("houreval").parts}
+    mlvu = json.loads((SHARED / "MLVU/formatted_dataset.json").read_text(encoding="utf-8"))
+    longer = [record for record in mlvu if record["duration"] > 1800]
+    assert len(longer) == parts["mlvu"]
+    # The four whose lists the Vamba authors' script reads.
+    assert {record["question_type"] for record in longer} == {"findNeedle", "count", "order", "anomaly_reco"}
+    videomme = find_benchmark("videomme")
+    questions = READERS["videomme"](videomme, [SHARED / "VideoMME/test-00000-of-00001.parquet"])
+    assert sum(question.tags["duration"] == "long" for question in questions) == parts["videomme"]
+
+
+def test_a_variant_has_not_the_size_of_the_whole() -> None:
+    whole, text = find_benchmark("hourvideo"), find_benchmark("hourvideo-text")
+    assert (whole.num_questions, whole.num_videos) == (1182, 50)
+    assert (text.num_questions, text.num_answers, text.num_videos) == (None, None, None)
 
 
 def test_real_oddities_are_told(tmp_path: Path) -> None:

@@ -47,6 +47,15 @@ OFFICIAL = {
     "option that accurately addresses the question.\nQuestion: What {is} it?\nOptions:\n(A) a {dog}\n(B) a cat\n"
     "(C) a cow\nOnly give the best option.",
     "tempcompass": _OPTIONS + "Please directly give the best option:",
+    "lvbench": "What {is} it?\n(A) a {dog}\n(B) a cat\n(C) a cow\nAnswer the question with the option letter",
+    "hourvideo": "Select the best answer to the following multiple-choice question based on the video.\n"
+    + _OPTIONS
+    + "Respond with only the letter (A, B, or C) of the correct option.",
+    "houreval": _SELECT + _ONLY + _OPTIONS.removesuffix("\n"),
+    "mvbench": "Carefully watch the video and pay attention to the cause and sequence of events, the detail and "
+    "movement of objects, and the action and pose of persons. Based on your observations, select the best option that "
+    "accurately addresses the question.\nQuestion: What {is} it?\nOptions:\n(A) a {dog}\n(B) a cat\n(C) a cow\n"
+    "Only give the best option.",
 }
 """Frozen: a change of a word is a new version of the benchmark's prompt."""
 

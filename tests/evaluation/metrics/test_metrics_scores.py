@@ -55,6 +55,22 @@ def test_unequal_tasks_count_equally_in_the_mean_of_tasks() -> None:
     assert score(run, ACCURACY).value == 0.75  # 9 of 12
 
 
+def test_a_question_of_two_types_counts_once_in_all_and_in_each_of_its_groups() -> None:
+    run = [
+        Outcome("a", "v1", True, tags={"type": ("reasoning", "summarization")}),
+        Outcome("b", "v1", False, tags={"type": ("reasoning",)}),
+        Outcome("c", "v2", True, tags={"type": "summarization"}),
+        Outcome("d", "v2", False),
+    ]
+    assert score(run, ACCURACY).value == 0.5
+    found = scores_by(run, "type", ACCURACY)
+    assert {kind: (each.right, each.count) for kind, each in found.items()} == {
+        "reasoning": (1, 2), "summarization": (2, 2)
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="question 'a' has 2 values of 'task'"):
+        score([Outcome("a", "v1", True, tags={"task": ("x", "y")})], MEAN)
+
+
 def test_equal_runs_do_not_differ() -> None:
     run = outcomes("1100110")
     found = compare(run, run, ACCURACY)

@@ -87,6 +87,27 @@ def test_a_mean_over_types_says_of_how_many_it_is() -> None:
     assert part["title"].endswith(", over 1 of 2")
 
 
+def test_questions_of_several_types_stand_in_the_breakdown_of_each() -> None:
+    lvbench = find_benchmark("lvbench")
+    asked = [
+        QUESTIONS[0].model_copy(update={"id": str(number), "tags": {"type": types, "category": "tv"}})
+        for number, types in enumerate([("reasoning", "summarization"), ("reasoning",), ("summarization",)])
+    ]
+    answers = [Given("0", "A"), Given("1", "B"), Given("2", "B")]
+    results = results_of(lvbench, asked, answers, SETTINGS)
+    assert results["scores"]["accuracy"]["count"] == 3
+    by_type = results["by"]["type"]
+    assert {name: (found["right"], found["count"]) for name, found in by_type.items()} == {
+        "reasoning": (1, 2), "summarization": (1, 2)
+    }  # fmt: skip
+    assert "| reported: Vamba (its paper, table 4" in report_text(results | TOLD)
+    better = outcomes_of(asked, [Given("0", "A"), Given("1", "A"), Given("2", "B")], "option")
+    found = compared(lvbench, outcomes_of(asked, answers, "option"), better)
+    assert {name: each["difference"] for name, each in found["by"]["type"].items()} == {
+        "reasoning": 0.5, "summarization": 0.0
+    }  # fmt: skip
+
+
 def test_ties_are_counted() -> None:
     answers = [Given("one.0", "A", tied=True), *say()[1:]]
     results = results_of(VNBENCH, QUESTIONS, answers, SETTINGS)

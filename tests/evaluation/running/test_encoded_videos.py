@@ -54,10 +54,11 @@ def test_answers_are_those_of_the_videos(
 
 def test_encoded_videos_are_checked_before_a_run(folder: Path, library: Path, tmp_path: Path) -> None:
     _, questions = prepared_questions(find_benchmark("tempcompass"), folder / "prepared")
-    check = check_videos(questions, library)
+    tempcompass = find_benchmark("tempcompass")
+    check = check_videos(questions, library, tempcompass)
     assert sorted(path.name for path in check.found.values()) == ["video_00000.mp4.bimba", "video_00001.mp4.bimba"]
     (tmp_path / "video_00000.bimba").write_bytes(b"torn")
-    torn = check_videos(questions, tmp_path)
+    torn = check_videos(questions, tmp_path, tempcompass)
     assert list(torn.unreadable) == ["video_00000.mp4"]
     assert torn.missing == ("video_00001.mp4",)
 

@@ -153,8 +153,12 @@ def _look_into_videos(
     from bimba.evaluation.benchmarks import check_videos
 
     with bars({"videos": "looking into videos"}, quiet=quiet or json_) as report:
-        checked = check_videos(run.wanted, videos, on_video=lambda done, all_: report("videos", done, all_))
-    asked = [question for question in run.wanted if question.video in checked.found]
+        checked = check_videos(
+            run.wanted, videos, run.benchmark, on_video=lambda done, all_: report("videos", done, all_)
+        )
+    asked = [
+        each for each in run.wanted if each.video in checked.found and each.footage.title not in checked.unreadable
+    ]
     told = {
         "settings": settings.model_dump(mode="json"),
         "questions": len(run.wanted),

@@ -36,9 +36,24 @@ def list_benchmarks(
     table = Table("benchmark", "questions", "videos", "metric", "prepared")
     for each in found:
         ready = "yes" if (default_place(each) / PREPARED_NAME).is_file() else ""
-        table.add_row(each.name, f"{each.num_questions:,}", f"{each.num_videos:,}", each.metric, ready)
+        table.add_row(each.name, _count(each.num_questions), _count(each.num_videos), each.metric, ready)
     Console(highlight=False).print(table)
     print("next: bimba eval list BENCHMARK tells where to get one; bimba eval prepare BENCHMARK --from DIR reads it")
+
+
+def _count(number: int | None) -> str:
+    """A size, as the table tells it."""
+    return "unknown" if number is None else f"{number:,}"
+
+
+def _size(one: dict[str, Any]) -> str:
+    """All sizes in words; authors do not tell every one."""
+    questions, answers, videos = (
+        "an unpublished number of" if one[name] is None else f"{one[name]:,}"
+        for name in ("num_questions", "num_answers", "num_videos")
+    )
+    public = "" if one["num_answers"] is None else f" ({answers} with public answers)"
+    return f"{questions} questions{public} about {videos} videos"
 
 
 def _print_one(one: dict[str, Any], place: Path) -> None:
@@ -51,8 +66,7 @@ def _print_one(one: dict[str, Any], place: Path) -> None:
         "files": ", ".join(one["files"]),
         "videos": one["videos"],
         "subtitles": one["subtitles"],
-        "size": f"{one['num_questions']:,} questions ({one['num_answers']:,} with public answers) "
-        f"about {one['num_videos']:,} videos",
+        "size": _size(one),
         "score": METRICS[one["metric"]].title,
         "by": ", ".join(one["breakdowns"]),
         "notes": one["notes"],

@@ -49,7 +49,7 @@ def prepare(
     if folder is not None:
         _, questions = prepared_questions(known, place)
         with bars({"videos": "looking into videos"}, quiet=quiet or json_) as report:
-            checked = check_videos(questions, folder, on_video=lambda done, all_: report("videos", done, all_))
+            checked = check_videos(questions, folder, known, on_video=lambda done, all_: report("videos", done, all_))
     if json_:
         told: dict[str, Any] = {"out": str(place)} | prepared.model_dump(mode="json")
         if checked is not None:

@@ -1,9 +1,12 @@
 """A benchmark's name in, everything that is known about it out: the small versioned files of `catalogue`, checked."""
 
 import difflib
+import fnmatch
 import tomllib
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -44,6 +47,15 @@ class Simplified(BaseModel):
     has_tries: bool = Field(default=False, description="questions of equal text on one video are tries of one item")
 
 
+class Part(BaseModel):
+    """Another benchmark, from which some questions are chosen."""
+
+    model_config = _STRICT
+
+    benchmark: str
+    num_questions: int | None = Field(default=None, description="that are chosen; None where nobody has told")
+
+
 class Benchmark(BaseModel):
     """A benchmark: where it comes from, how large it is, how it asks and how it is scored."""
 
@@ -59,9 +71,14 @@ class Benchmark(BaseModel):
     format: str = Field(description="which reader of `formats` takes the annotations as published")
     files: tuple[str, ...] = Field(min_length=1, description="of the annotations; * stands for anything")
     videos: str = Field(description="how the videos' files are called")
-    num_questions: int
-    num_answers: int
-    num_videos: int
+    more_folders: tuple[str, ...] = Field(default=(), description="below that of the videos, where some lie, too")
+    in_folders: bool = Field(default=False, description="videos in several folders have one name")
+    parts: tuple[Part, ...] = Field(default=(), description="benchmarks from which its questions are chosen")
+    without: dict[str, str] = Field(default={}, description="tags of questions that are left out")
+    num_questions: int | None = Field(default=None, description="None where nobody has told, as of those below")
+    num_answers: int | None = None
+    num_videos: int | None = None
+    num_per_group: int | None = Field(default=None, description="questions of each group that the metric averages over")
     num_options: tuple[int, ...]
     metric: str
     breakdowns: tuple[str, ...] = ()
@@ -69,8 +86,14 @@ class Benchmark(BaseModel):
     submission: str = Field(default="", description="of answers to a server that scores them")
     notes: str = ""
     simplified: Simplified = Simplified()
+    short_form_lacks: str = Field(default="", description="what is needed, so that the short form is refused")
     prompt: Wording
     reported: tuple[Reported, ...] = ()
+
+    def own_files(self, paths: Sequence[Path]) -> list[Path]:
+        """Those of some files that are called as this benchmark's, in the order of `files`."""
+        found = [path for pattern in self.files for path in paths if fnmatch.fnmatch(path.name, pattern)]
+        return list(dict.fromkeys(found))
 
 
 def benchmark_names() -> tuple[str, ...]:
@@ -104,5 +127,8 @@ def _all() -> dict[str, Benchmark]:
         variants: dict[str, dict[str, Any]] = values.pop("variants", {})
         for suffix, changes in {"": {}, **variants}.items():
             full = f"{name}-{suffix}" if suffix else name
-            found[full] = Benchmark(name=full, **(values | changes))
+            # A size that is published of the whole alone is not that of a variant.
+            inherited = {key: value for key, value in values.items() if key not in changes.get("lacks", ())}
+            own = {key: value for key, value in changes.items() if key != "lacks"}
+            found[full] = Benchmark(name=full, **(inherited | own))
     return found

@@ -17,8 +17,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bimba.errors import InputError
-from bimba.evaluation.benchmarks.benchmark import Benchmark
+from bimba.evaluation.benchmarks.benchmark import Benchmark, find_benchmark
 from bimba.evaluation.benchmarks.formats import READERS, simplified
+from bimba.evaluation.benchmarks.formats.houreval import SOURCE
 from bimba.evaluation.benchmarks.formats.rows import read_json
 from bimba.evaluation.benchmarks.question import (
     Question,
@@ -28,6 +29,7 @@ from bimba.evaluation.benchmarks.question import (
     write_questions,
 )
 from bimba.evaluation.folder import make_folder
+from bimba.evaluation.metrics import METRICS
 
 QUESTIONS_NAME, PREPARED_NAME = "questions.jsonl", "prepared.json"
 PLACE = "BIMBA_BENCHMARKS"
@@ -85,7 +87,7 @@ def prepare(benchmark: Benchmark, source: Path, out: Path, *, any_count: bool = 
     """
     form, files, questions = _read(benchmark, source)
     check_questions(questions, ", ".join(file.name for file in files))
-    deviations = _deviations(benchmark, questions)
+    deviations = _deviations(benchmark, questions) + _deviations_of_parts(benchmark, files, questions)
     if deviations and not any_count:
         wanted = f"the file with all four tries of each ({', '.join(benchmark.files)})"
         raise InputError(
@@ -165,6 +167,13 @@ def _read_folder(benchmark: Benchmark, folder: Path) -> tuple[str, list[Path], l
     if files:
         return "as published", files, READERS[benchmark.format](benchmark, files)
     short = [file for file in sorted(folder.glob("*.json")) if _is_short(file)]
+    if benchmark.short_form_lacks and not short:
+        missing = [pattern for pattern in benchmark.files if not _called(pattern, _below(folder))]
+        raise InputError(
+            f"{folder} does not hold all annotations of {benchmark.title}: {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing.",
+            fix=f"get them: {benchmark.source}",
+        )
     if not short:
         raise InputError(
             f"{folder} holds no annotations of {benchmark.title}: neither {', '.join(benchmark.files)} nor a JSON file "
@@ -185,9 +194,12 @@ def _read_folder(benchmark: Benchmark, folder: Path) -> tuple[str, list[Path], l
 
 def _simplified(benchmark: Benchmark, file: Path) -> list[Question]:
     """Questions of a file in the short form."""
-    if benchmark.subtitles:
+    lacks = "names no subtitles, and {} is asked with them" if benchmark.subtitles else ""
+    if benchmark.short_form_lacks:
+        lacks = f"lacks {benchmark.short_form_lacks}, which {{}} needs"
+    if lacks:
         raise InputError(
-            f"{file} is in the short form, which names no subtitles, and {benchmark.title} is asked with them.",
+            f"{file} is in the short form, which {lacks.format(benchmark.title)}.",
             fix=f"take the annotations as published ({', '.join(benchmark.files)}) from {benchmark.source}",
         )
     return simplified.read(benchmark, [file])
@@ -195,13 +207,10 @@ def _simplified(benchmark: Benchmark, file: Path) -> list[Question]:
 
 def _published(benchmark: Benchmark, folder: Path) -> list[Path]:
     """Files as published, at any depth; none if one is missing, or if they are in the short form."""
-    names = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    files: list[Path] = []
-    for pattern in benchmark.files:
-        found = [path for path in names if fnmatch.fnmatch(path.name, pattern) and path not in files]
-        if not found:
-            return []
-        files += found
+    paths = _below(folder)
+    if not all(_called(pattern, paths) for pattern in benchmark.files):
+        return []
+    files = benchmark.own_files(paths)
     per_pattern = len(benchmark.files)
     if len(files) != per_pattern:
         raise InputError(
@@ -209,7 +218,18 @@ def _published(benchmark: Benchmark, folder: Path) -> list[Path]:
             f"{', '.join(path.name for path in files)}.",
             fix="name a folder that holds each once.",
         )
-    return [] if any(path.suffix == ".json" and _is_short(path) for path in files) else files
+    may_be_short = not benchmark.short_form_lacks
+    return [] if may_be_short and any(path.suffix == ".json" and _is_short(path) for path in files) else files
+
+
+def _below(folder: Path) -> list[Path]:
+    """All files of a folder, at any depth."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def _called(pattern: str, paths: Sequence[Path]) -> bool:
+    """Whether one of these files is called so."""
+    return any(fnmatch.fnmatch(path.name, pattern) for path in paths)
 
 
 def _is_short(file: Path) -> bool:
@@ -236,19 +256,42 @@ def _deviations(benchmark: Benchmark, questions: Sequence[Question]) -> list[str
     found = [
         f"{count:,} {name}, not {wanted:,}"
         for (name, count), wanted in zip(_counts(questions).items(), published, strict=True)
-        if count != wanted
+        if wanted is not None and count != wanted
     ]
     numbers = Counter(len(question.options) for question in questions)
     others = sorted(set(numbers) - set(benchmark.num_options))
     if others:
         wanted_numbers = " or ".join(map(str, benchmark.num_options))
         found.append(f"{numbers[others[0]]:,} questions with {others[0]} options, not {wanted_numbers}")
+    found += _deviations_of_groups(benchmark, questions)
     if benchmark.metric == "all_tries":
         tries = Counter(Counter(question.item for question in questions).values())
         if set(tries) == {1}:
             found.append(_ONE_TRY)
         elif set(tries) != {4}:
             found.append("not every question is asked four times")
+    return found
+
+
+def _deviations_of_groups(benchmark: Benchmark, questions: Sequence[Question]) -> list[str]:
+    """Which groups that the metric averages over have another size than the published one."""
+    over, wanted = METRICS[benchmark.metric].over, benchmark.num_per_group
+    if over is None or wanted is None:
+        return []
+    sizes = Counter(str(question.tags.get(over)) for question in questions)
+    return [f"{count:,} questions of {group}, not {wanted:,}" for group, count in sizes.items() if count != wanted]
+
+
+def _deviations_of_parts(benchmark: Benchmark, files: Sequence[Path], questions: Sequence[Question]) -> list[str]:
+    """What differs from the published sizes of the benchmarks from which questions are chosen, and how many are."""
+    found = []
+    chosen = Counter(question.tags.get(SOURCE) for question in questions)
+    for part in benchmark.parts:
+        source = find_benchmark(part.benchmark)
+        own = source.own_files(files)
+        found += [f"{source.title}: {each}" for each in _deviations(source, READERS[source.format](source, own))]
+        if part.num_questions not in (None, chosen[source.name]):
+            found.append(f"{chosen[source.name]:,} questions chosen from {source.title}, not {part.num_questions:,}")
     return found
 
 

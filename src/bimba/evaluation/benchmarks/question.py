@@ -4,11 +4,51 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bimba.errors import InputError
 from bimba.evaluation.extraction import LETTERS
+
+_WRITTEN_IF_SET = ("segment", "images_per_second")
+"""Fields that few questions have; lines of the others are what they were before there were such questions."""
+
+
+class Segment(BaseModel):
+    """A part of a video.
+
+    Attributes:
+        start: in seconds from the video's start.
+        end: in seconds, too; that it comes after the start is looked at when the video is there.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    start: float = Field(ge=0, allow_inf_nan=False)
+    end: float = Field(ge=0, allow_inf_nan=False)
+
+    def __str__(self) -> str:
+        return f"{self.start:g} s to {self.end:g} s"
+
+
+class Footage(NamedTuple):
+    """What a question is about, and a model sees once for all questions about it.
+
+    Attributes:
+        video: name of the file, or of the folder of pictures.
+        segment: the part that is meant; None for the whole.
+        images_per_second: of a folder of pictures; None where it is a file.
+    """
+
+    video: str
+    segment: Segment | None = None
+    images_per_second: float | None = None
+
+    @property
+    def title(self) -> str:
+        """For messages: "a.mp4", or "a.mp4, 3 s to 9 s"."""
+        return self.video if self.segment is None else f"{self.video}, {self.segment}"
 
 
 class Question(BaseModel):
@@ -21,9 +61,11 @@ class Question(BaseModel):
         options: texts in order, without letters.
         answer: the right letter; None where it is not public.
         item: what the tries of one question share; None where it is asked once.
-        tags: what it can be grouped by.
+        tags: what it can be grouped by; a question may stand in several groups of one kind.
         subtitles: name of a file; None where there is none.
         subtitles_start_seconds: when the video begins, on the subtitles' clock.
+        segment: the part of the video that is meant; None for the whole.
+        images_per_second: of a video that may be a folder of pictures; None where it is a file.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,9 +76,16 @@ class Question(BaseModel):
     options: tuple[str, ...]
     answer: str | None
     item: str | None = None
-    tags: dict[str, str] = {}
+    tags: dict[str, str | tuple[str, ...]] = {}
     subtitles: str | None = None
     subtitles_start_seconds: float = 0.0
+    segment: Segment | None = None
+    images_per_second: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+    @property
+    def footage(self) -> Footage:
+        """What it is about."""
+        return Footage(self.video, self.segment, self.images_per_second)
 
 
 def check_questions(questions: Sequence[Question], origin: str) -> None:
@@ -80,6 +129,9 @@ def oddities(questions: Sequence[Question]) -> list[str]:
         "without a text": sum(not question.question.strip() for question in questions),
         "with an empty option": sum(not all(map(str.strip, question.options)) for question in questions),
         "with two equal options": sum(len(set(question.options)) < len(question.options) for question in questions),
+        "about a part that ends before it begins": sum(
+            question.segment is not None and question.segment.end <= question.segment.start for question in questions
+        ),
     }
     return [f"{count} {'question' if count == 1 else 'questions'} {what}" for what, count in found.items() if count]
 
@@ -89,7 +141,9 @@ def write_questions(file: Path, questions: Iterable[Question]) -> None:
     partial = file.with_name(f".{file.name}.partial")
     with partial.open("w", encoding="utf-8") as stream:
         for question in questions:
-            stream.write(json.dumps(question.model_dump(mode="json"), ensure_ascii=False) + "\n")
+            values = question.model_dump(mode="json")
+            written = {name: each for name, each in values.items() if each is not None or name not in _WRITTEN_IF_SET}
+            stream.write(json.dumps(written, ensure_ascii=False) + "\n")
     partial.replace(file)
 
 

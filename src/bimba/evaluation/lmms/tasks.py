@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from bimba.errors import InputError
-from bimba.evaluation.benchmarks import Benchmark, Question, find_video, prepared_questions, write_question
+from bimba.evaluation.benchmarks import (
+    Benchmark,
+    Footage,
+    Question,
+    find_video,
+    prepared_questions,
+    write_question,
+)
 from bimba.evaluation.benchmarks.prompts import prompt_version
 from bimba.evaluation.benchmarks.videos import checked_folder
 from bimba.evaluation.folder import make_folder
@@ -40,7 +47,8 @@ def write_task(
         the YAML file; its stem is the task's name.
 
     Raises:
-        InputError: the benchmark is not prepared or has subtitles, the videos are not there, or no answer is public.
+        InputError: the benchmark is not prepared, has subtitles or asks about parts of videos, the videos are not
+            there, or no answer is public.
     """
     if benchmark.subtitles:
         raise InputError(
@@ -52,6 +60,12 @@ def write_task(
         raise InputError(
             f"no answer of {benchmark.title} is public, so that lmms-eval could not score it.",
             fix=f"use bimba eval run {benchmark.name}, and bimba eval submit.",
+        )
+    if any(question.footage != Footage(question.video) for question in questions):
+        raise InputError(
+            f"{benchmark.title} asks about parts of videos or folders of pictures, which not all of lmms-eval's models "
+            "can be shown.",
+            fix=f"use bimba eval run {benchmark.name}.",
         )
     name = f"bimba_{benchmark.name.replace('-', '_')}"
     records = list(_records(benchmark, questions, checked_folder(videos), prompt))
@@ -72,7 +86,8 @@ def _records(
     Raises:
         InputError: videos are missing.
     """
-    files = {name: find_video(videos, name) for name in dict.fromkeys(question.video for question in questions)}
+    names = dict.fromkeys(question.video for question in questions)
+    files = {name: find_video(videos, Footage(name), benchmark) for name in names}
     missing = [name for name, file in files.items() if file is None]
     if missing:
         raise InputError(

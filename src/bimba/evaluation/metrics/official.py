@@ -22,14 +22,19 @@ class Outcome:
         video: that it is about; questions about one video are not independent.
         right: or wrong, which an answer that cannot be read is, too.
         item: what the tries of one question share; its own id where it is asked once.
-        tags: what it can be grouped by: {"type": "ret_insert1"}.
+        tags: what it can be grouped by: {"type": "ret_insert1"}; several groups of one kind are a tuple.
     """
 
     id: str
     video: str
     right: bool
     item: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+
+    def groups(self, tag: str) -> tuple[str, ...]:
+        """The groups of one kind that it stands in; none if it lacks the tag."""
+        found = self.tags.get(tag, ())
+        return (found,) if isinstance(found, str) else found
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,8 @@ class Metric:
         """Count; an item of which a try is missing is left out (see `incomplete_items`).
 
         Raises:
-            ValueError: an outcome lacks the tag, the tries of an item differ in group or video, or there are too many.
+            ValueError: an outcome lacks the tag or stands in several groups, the tries of an item differ in group or
+                video, or there are too many.
         """
         if self.tries == 1:
             return [Unit(outcome.video, self._group(outcome), outcome.right) for outcome in outcomes]
@@ -104,9 +110,11 @@ class Metric:
     def _group(self, outcome: Outcome) -> str:
         if self.over is None:
             return ALL
-        if self.over not in outcome.tags:
-            raise ValueError(f"question {outcome.id!r} has no {self.over!r}, over which {self.name} averages")
-        return outcome.tags[self.over]
+        groups = outcome.groups(self.over)
+        if len(groups) != 1:
+            told = "no" if not groups else f"{len(groups)} values of"
+            raise ValueError(f"question {outcome.id!r} has {told} {self.over!r}, over which {self.name} averages")
+        return groups[0]
 
 
 def incomplete_items(outcomes: Sequence[Outcome], tries: int) -> list[str]:
@@ -127,8 +135,8 @@ METRICS = {
     for metric in (
         Metric("accuracy", "accuracy over all questions"),
         Metric("all_tries", "all four tries right, mean over types", tries=4, over="type"),
-        Metric("mean_of_tasks", "mean of the tasks' accuracies (M-Avg)", over="task"),
+        Metric("mean_of_tasks", "mean of the tasks' accuracies", over="task"),
     )
 }
 """By name, as the benchmarks' files call them. All-tries: VNBench (arXiv 2406.09367), circular evaluation with four
-orders of the options. Mean of tasks: MLVU (arXiv 2406.04264), M-Avg."""
+orders of the options. Mean of tasks: MLVU (arXiv 2406.04264), M-Avg; MVBench (arXiv 2311.17005), Avg."""

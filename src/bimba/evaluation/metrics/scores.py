@@ -1,7 +1,7 @@
 """Outcomes and a metric in, the score with its 95 % interval out; of all of them, or by a tag."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -60,12 +60,14 @@ def score(outcomes: Sequence[Outcome], metric: Metric) -> Score:
 def scores_by(outcomes: Sequence[Outcome], tag: str, metric: Metric) -> dict[str, Score]:
     """Score each group of a tag by itself, every unit alike; questions without the tag are left out.
 
+    A question that stands in several groups is counted in each, as LVBench's authors do.
+
     Args:
         outcomes: of all groups.
         tag: what to group by.
         metric: says what a unit is; that it averages over groups plays no part here.
     """
-    tagged = [outcome for outcome in outcomes if tag in outcome.tags]
+    tagged = [replace(outcome, tags={tag: group}) for outcome in outcomes for group in outcome.groups(tag)]
     units = Metric(metric.name, metric.title, tries=metric.tries, over=tag).units(tagged)
     if not units:
         return {}

@@ -51,10 +51,10 @@ def _counts(metric: Metric, outcomes: Sequence[Outcome], shared: set[str]) -> bo
 def _by(tag: str, metric: Metric, first: Sequence[Outcome], second: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
     """Each group by itself, every unit alike."""
     each_alike = Metric(metric.name, metric.title, tries=metric.tries)
-    groups = sorted({outcome.tags[tag] for outcome in first if tag in outcome.tags})
+    groups = sorted({group for outcome in first for group in outcome.groups(tag)})
     found = {}
     for group in groups:
-        mine = [[each for each in run if each.tags.get(tag) == group] for run in (first, second)]
+        mine = [[each for each in run if group in each.groups(tag)] for run in (first, second)]
         shared = {each.id for each in mine[0]} & {each.id for each in mine[1]}
         if shared and all(_counts(each_alike, run, shared) for run in mine):
             found[group] = compare(mine[0], mine[1], each_alike).to_dict()

@@ -9,7 +9,7 @@ from bimba.checkpoints.source import foreign_folder
 from bimba.errors import InputError
 from bimba.evaluation.benchmarks import Benchmark, Prepared, Question, find_benchmark, find_video, prepared_questions
 from bimba.evaluation.benchmarks.subtitles import read_subtitles
-from bimba.evaluation.benchmarks.videos import checked_folder
+from bimba.evaluation.benchmarks.videos import checked_folder, refuse_encoded_part
 from bimba.evaluation.running.settings import BenchmarkEvaluation
 
 
@@ -52,8 +52,8 @@ def check_run(
         limit: only the first so many questions.
 
     Raises:
-        InputError: a number is below 1, the benchmark is not prepared, no video is there, or subtitles are missing or
-            damaged.
+        InputError: a number is below 1, the benchmark is not prepared, no video is there, a part is asked about of one
+            that was encoded as a whole, or subtitles are missing or damaged.
     """
     for name, number in (("batch_size", batch_size), ("limit", limit)):
         if number is not None and number < 1:
@@ -61,11 +61,16 @@ def check_run(
     benchmark = find_benchmark(settings.benchmark)
     source, questions = prepared_questions(benchmark, prepared)
     wanted = questions if limit is None else questions[:limit]
-    if not any(find_video(checked_folder(videos), question.video) for question in wanted):
+    folder = checked_folder(videos)
+    if not any(find_video(folder, question.footage, benchmark) for question in wanted):
         raise InputError(
             f"{videos} holds none of the videos of {benchmark.title}, which are called {benchmark.videos}.",
             fix="name the folder that holds them (--videos DIR).",
         )
+    for footage in dict.fromkeys(question.footage for question in wanted if question.segment is not None):
+        path = find_video(folder, footage, benchmark)
+        if path is not None:
+            refuse_encoded_part(path, footage)
     return Checked(benchmark, source, questions, wanted, _count_subtitles(benchmark, questions, subtitles))
 
 

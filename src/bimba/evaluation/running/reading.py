@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from bimba.errors import VideoError
+from bimba.evaluation.benchmarks import Footage, open_footage
 from bimba.evaluation.running.claims import Claim
 from bimba.inference.clip import Clip
-from bimba.inference.opening import Opened, open_video
+from bimba.inference.opening import Opened
 from bimba.video.info import FileStamp
 
 P = TypeVar("P")
@@ -81,7 +82,7 @@ class Reader(Generic[P]):
         self,
         claims: Iterator[Claim | None],
         *,
-        find: Callable[[str], Path],
+        find: Callable[[Footage], Path],
         choose: Callable[[Opened], Clip],
         make: Callable[[Clip], Iterator[P]],
         on_start: Callable[[], None] | None = None,
@@ -152,9 +153,9 @@ class Reader(Generic[P]):
         """Read a video; whether to go on with the next."""
         stamp = ""
         try:
-            path = self._find(claim.unit.video)
+            path = self._find(claim.unit.footage)
             stamp = "{}-{}".format(*FileStamp.of(path))
-            clip = self._choose(open_video(path))
+            clip = self._choose(open_footage(path, claim.unit.footage))
         except VideoError as error:
             return self._put(_Opened(claim, None, stamp, error.problem)) and self._put(_Ended(None))
         if not self._put(_Opened(claim, clip, stamp, None)):

@@ -13,7 +13,7 @@ import bimba
 from bimba.checkpoints.source import foreign_folder
 from bimba.errors import InputError, VideoError
 from bimba.evaluation.answering import Query
-from bimba.evaluation.benchmarks import Question, find_video, write_question
+from bimba.evaluation.benchmarks import Footage, Question, find_video, write_question
 from bimba.evaluation.benchmarks.prompts import prompt_version
 from bimba.evaluation.benchmarks.subtitles import at_frames, read_subtitles
 from bimba.evaluation.extraction import LETTERS
@@ -236,7 +236,7 @@ class _Run:
         taken = claims(self._out, own_first(self._units, rank, world_size), self._is_open_on_disk)
         reader = Reader(
             taken,
-            find=lambda name: find_video(self._videos, name) or self._videos / name,
+            find=lambda footage: self._find(footage) or self._videos / footage.video,
             choose=lambda opened: self._choose(answerer, opened),
             make=answerer.chunks,
             on_start=on_reader_start,
@@ -322,10 +322,13 @@ class _Run:
         if any(answer is None for answer in answers):
             return True
         failed = [answer for answer in answers if answer is not None and answer.failed is not None]
-        return bool(failed) and failed[0].stamp != self._stamp(unit.video)
+        return bool(failed) and failed[0].stamp != self._stamp(unit.footage)
 
-    def _stamp(self, video: str) -> str:
-        path = find_video(self._videos, video)
+    def _find(self, footage: Footage) -> Path | None:
+        return find_video(self._videos, footage, self._benchmark)
+
+    def _stamp(self, footage: Footage) -> str:
+        path = self._find(footage)
         return "" if path is None else _stamp_of(path)
 
     def _progress(self) -> Progress:

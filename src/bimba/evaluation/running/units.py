@@ -1,32 +1,32 @@
-"""Questions in, units of work out: a video and all that is asked about it, in an order that nothing changes."""
+"""Questions in, units of work out: a video or a part of it, and all that is asked about that, in a fixed order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bimba.evaluation.benchmarks import Question
+from bimba.evaluation.benchmarks import Footage, Question
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A video and questions about it.
+    """A video, or a part of it, and questions about that.
 
     Attributes:
         number: from 0, in the order of first questions.
-        video: its name.
+        footage: what they are about.
         questions: in the benchmark's order.
     """
 
     number: int
-    video: str
+    footage: Footage
     questions: tuple[Question, ...]
 
 
 def units_of(questions: Sequence[Question]) -> list[Unit]:
-    """Group questions by video, the first one's first."""
-    by_video: dict[str, list[Question]] = {}
+    """Group questions by what they are about, the first one's first."""
+    by_footage: dict[Footage, list[Question]] = {}
     for question in questions:
-        by_video.setdefault(question.video, []).append(question)
-    return [Unit(number, video, tuple(asked)) for number, (video, asked) in enumerate(by_video.items())]
+        by_footage.setdefault(question.footage, []).append(question)
+    return [Unit(number, footage, tuple(asked)) for number, (footage, asked) in enumerate(by_footage.items())]
 
 
 def own_first(units: Sequence[Unit], rank: int, world_size: int) -> list[Unit]:

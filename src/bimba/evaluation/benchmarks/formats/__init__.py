@@ -6,8 +6,12 @@ from pathlib import Path
 from bimba.evaluation.benchmarks.benchmark import Benchmark
 from bimba.evaluation.benchmarks.formats import (
     egoschema,
+    houreval,
+    hourvideo,
     longvideobench,
+    lvbench,
     mlvu,
+    mvbench,
     nextqa,
     perceptiontest,
     simplified,
@@ -22,8 +26,12 @@ Reader = Callable[[Benchmark, Sequence[Path]], list[Question]]
 
 READERS: Mapping[str, Reader] = {
     "egoschema": egoschema.read,
+    "houreval": houreval.read,
+    "hourvideo": hourvideo.read,
     "longvideobench": longvideobench.read,
+    "lvbench": lvbench.read,
     "mlvu": mlvu.read,
+    "mvbench": mvbench.read,
     "nextqa": nextqa.read,
     "perceptiontest": perceptiontest.read,
     "tempcompass": tempcompass.read,

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -55,7 +56,7 @@ class Row:
     def seconds(self, name: str) -> float:
         """A number."""
         value = self._get(name)
-        if not isinstance(value, int | float) or isinstance(value, bool):
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
             self.refuse(name, "a number")
         return float(value)
 
@@ -110,6 +111,24 @@ def json_rows(file: Path) -> list[Row]:
     if not isinstance(content, list):
         raise InputError(f"{file} is {_shown(content)}, no list of records.", fix=FIX)
     return [Row(values, f"{file.name}, record {number}") for number, values in enumerate(content)]
+
+
+def json_lines(file: Path) -> list[Row]:
+    """Records of a file that has one in JSON on each line; empty lines count for nothing.
+
+    Raises:
+        InputError: a line is no JSON, or no record.
+    """
+    rows = []
+    for number, line in enumerate(_text(file).split("\n"), start=1):
+        if not line.strip():
+            continue
+        place = f"{file.name}, line {number}"
+        try:
+            rows.append(Row(json.loads(line), place))
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{place} is no JSON: {error}.", fix=FIX) from error
+    return rows
 
 
 def csv_rows(file: Path) -> list[Row]:

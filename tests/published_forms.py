@@ -7,6 +7,8 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
+from bimba.evaluation.benchmarks import find_benchmark
+
 
 def write(folder: Path, files: dict[str, Any]) -> Path:
     """Write files: texts as they are, other values as JSON."""
@@ -100,10 +102,65 @@ def tempcompass(folder: Path) -> Path:
     return write(folder, {"questions/multi-choice.json": {"1034": {"action": [question], "speed": [question]}}})
 
 
+def lvbench(folder: Path) -> Path:
+    questions = [
+        {"uid": "7", "question": "What year is it?\n(A) 1636\n(B) 1366\n(C) 1363\n(D) 1633", "answer": "D",
+         "question_type": ["key information retrieval"], "time_reference": "00:15-00:19"},
+        {"uid": "8", "question": "Why?\n(A) a\n(B) b\n(C) c\n(D) d", "answer": "A",
+         "question_type": ["reasoning", "event understanding"], "time_reference": "10:00-10:19"},
+    ]  # fmt: skip
+    video = {"key": "Cm73ma6Ibcs", "type": "cartoon", "video_info": {"duration_minutes": 70, "fps": 25}}
+    return write(folder, {"data/video_info.meta.jsonl": json.dumps(video | {"qa": questions}) + "\n"})
+
+
+def hourvideo(folder: Path) -> Path:
+    pictures = {f"answer_{number}": f"navigation_images/ab-cd/2/{'ABCDE'[number - 1]}.png" for number in range(1, 6)}
+    words = {f"answer_{number}": f"thing {number}" for number in range(1, 6)}
+    questions = [
+        {"qid": "q1", "task": "perception/tracking", "question": "Whom?", "correct_answer_label": "E", **words},
+        {"qid": "q2", "task": "reasoning/predictive", "question": "What next?", "correct_answer_label": "A",
+         "relevant_timestamps": "01:02:03-01:02:33", **words},
+        {"qid": "q3", "task": "reasoning/spatial/layout", "question": "How?", "correct_answer_label": "C", **pictures},
+    ]  # fmt: skip
+    video = {"video_metadata": {"video_uid": "ab-cd", "duration_in_seconds": 4000}, "benchmark_dataset": questions}
+    return write(folder, {"v1.0_release/json/dev_v1.0_annotations.json": {"ab-cd": video}})
+
+
+MVBENCH_TASKS = tuple(name.removesuffix(".json") for name in find_benchmark("mvbench").files)
+
+
+def mvbench(folder: Path) -> Path:
+    record = {"video": "clip_10", "question": "Which?", "candidates": ["a", "b", "c"], "answer": "b",
+              "start": 2.5, "end": 9.0}  # fmt: skip
+    return write(folder, {f"json/{task}.json": [record] for task in MVBENCH_TASKS})
+
+
+def houreval(folder: Path) -> Path:
+    """All three parts; of MLVU, the video of one task is longer than half an hour, and that of another as long."""
+    videomme(folder / "videomme")
+    file = folder / "videomme/test-00000-of-00001.parquet"
+    rows = parquet.read_table(file).to_pylist()
+    parquet.write_table(pa.Table.from_pylist([rows[0], rows[1] | {"duration": "long"}]), file)
+    mlvu(folder / "mlvu")
+    for task, seconds in (("2_needle", 1800.5), ("3_ego", 1800)):
+        path = folder / f"mlvu/json/{task}.json"
+        [record] = json.loads(path.read_text())
+        path.write_text(json.dumps([record | {"duration": seconds}]))
+    longvideobench(folder / "lvb")
+    path = folder / "lvb/lvb_val.json"
+    [record] = json.loads(path.read_text())
+    path.write_text(json.dumps([record, record | {"id": "86C_1", "video_path": "long.mp4", "duration": 3000}]))
+    return folder
+
+
 MAKERS = {
     "egoschema": egoschema,
+    "houreval": houreval,
+    "hourvideo": hourvideo,
     "longvideobench": longvideobench,
+    "lvbench": lvbench,
     "mlvu": mlvu,
+    "mvbench": mvbench,
     "nextqa-val": nextqa,
     "perceptiontest": perceptiontest,
     "tempcompass": tempcompass,
