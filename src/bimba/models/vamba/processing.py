@@ -15,7 +15,8 @@ from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase, P
 
 from bimba.errors import CheckpointError
 from bimba.models.processor_inputs import batched, checked_prompts, frame_array, listed, padding_id
-from bimba.models.vamba.pixels import Grid, PatchSettings, make_patches, normalise
+from bimba.models.vamba.patches import Patches
+from bimba.models.vamba.pixels import PatchSettings, make_patches, normalise
 from bimba.models.vamba.qwen_settings import read_qwen_settings
 from bimba.text.labels import vamba_ids_and_labels
 from bimba.text.prompts import VISION_MARKS, Message, vamba_prompt, with_vision_marks
@@ -37,6 +38,7 @@ CHATML_TEMPLATE = (
 IMAGE_MEAN, IMAGE_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """CLIP's normalisation, which Qwen2-VL has."""
 
+_VISION_END = "<|vision_end|>"
 _SPECIAL = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>")
 
 
@@ -171,6 +173,21 @@ class VambaProcessor(ProcessorMixin):
             seed=seed,
         )
 
+    @property
+    def least_frames(self) -> int:
+        """Frames that a video must have."""
+        return 1
+
+    def tokens_of(self, num_frames: int, frame_size: tuple[int, int] | None) -> int:
+        """Tokens of a video of so many frames of a height and width.
+
+        Raises:
+            ValueError: the size is not known.
+        """
+        if frame_size is None:
+            raise ValueError("tokens depend on the size of the frames, which is not known.")
+        return self.num_video_tokens(num_frames, *frame_size)
+
     def num_video_tokens(self, num_frames: int, height: int, width: int) -> int:
         """Tokens of a video of so many frames of a size (of an image: 1), none of which is in the prompt."""
         t, h, w = self.patch_settings.grid(num_frames, height, width)
@@ -179,6 +196,36 @@ class VambaProcessor(ProcessorMixin):
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
         """Conversation -> prompt text, with vision marks for each `<image>` or `<video>` in a user's turn."""
         return vamba_prompt(messages, add_generation_prompt=add_generation_prompt)
+
+    def write(
+        self, messages: Sequence[Message], num_video_tokens: Sequence[int] = (), *, add_generation_prompt: bool = True
+    ) -> tuple[str, list[int]]:
+        """Conversation -> prompt text, and its ids [L]; no token of a video is among them.
+
+        Args:
+            messages: the conversation, one placeholder a video.
+            num_video_tokens: of each video.
+            add_generation_prompt: end with the beginning of an answer.
+
+        Raises:
+            ValueError: the conversation has places for more or fewer videos.
+        """
+        text = self.render(messages, add_generation_prompt=add_generation_prompt)
+        if text.count(VISION_MARKS) != len(num_video_tokens):
+            raise ValueError(f"the conversation has {text.count(VISION_MARKS)} places for {len(num_video_tokens)} videos.")
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return text, ids
+
+    def end_of_video(self, ids: Sequence[int]) -> int:
+        """Place behind the marks of the last video in a prompt."""
+        mark = self.tokenizer.convert_tokens_to_ids(_VISION_END)
+        return len(ids) - list(reversed(ids)).index(mark)
+
+    def question_ids(self, question: str) -> list[int]:
+        """Ids of a question's own words [C]."""
+        words = with_vision_marks(question).replace(VISION_MARKS, "").strip()
+        ids: list[int] = self.tokenizer(words, add_special_tokens=False)["input_ids"]
+        return ids
 
     def training_ids_and_labels(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
         """Ids [L] and labels [L] of a conversation, as released."""
@@ -189,13 +236,22 @@ class VambaProcessor(ProcessorMixin):
 
         return vamba_ids_and_labels(messages, tokenize)
 
-    def make_patches(self, frames: Iterable[np.ndarray]) -> tuple[Tensor, Grid]:
-        """Frames of a video, or the one of an image, each uint8 [height, width, 3] -> uint8 [n, P] and (t, h, w)."""
-        return make_patches(frames, self.patch_settings)
+    def video_inputs(self, frames: Iterable[np.ndarray]) -> dict[str, Tensor]:
+        """Frames of a video, each uint8 [height, width, 3] -> what the model's forward takes of it.
 
-    def normalise(self, patches: Sequence[Tensor]) -> Tensor:
-        """Patches of videos or images, each uint8 [n, P] -> float32 [N, P] on the same device."""
-        return normalise(patches, self.patch_settings)
+        Returns:
+            `pixel_values_videos` float32 [n, P], `video_grid_thw` [1, 3] and `num_videos` [1].
+        """
+        pixels, grids = self._pixels([frames])
+        return {"pixel_values_videos": pixels, "video_grid_thw": grids, "num_videos": torch.tensor([1])}
+
+    def resize_frames(self, frames: Iterable[np.ndarray]) -> Patches:
+        """Frames of a video, or the one of an image, each uint8 [height, width, 3] -> patches in bytes."""
+        return Patches(*make_patches(frames, self.patch_settings))
+
+    def normalise(self, patches: Patches) -> Patches:
+        """Patches in bytes -> float32 on the same device."""
+        return patches._replace(values=normalise([patches.values], self.patch_settings))
 
     def __call__(
         self,
@@ -251,8 +307,9 @@ class VambaProcessor(ProcessorMixin):
 
     def _pixels(self, media: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """Pixels [N, P] and grids [v, 3] of videos, each a sequence of frames."""
-        made = [self.make_patches(map(frame_array, frames)) for frames in media]
-        return self.normalise([patches for patches, _ in made]), torch.tensor([grid for _, grid in made])
+        made = [self.resize_frames(map(frame_array, frames)) for frames in media]
+        pixels = normalise([patches.values for patches in made], self.patch_settings)
+        return pixels, torch.tensor([patches.grid for patches in made])
 
     @property
     def model_input_names(self) -> list[str]:
