@@ -16,7 +16,7 @@ from torch import Tensor
 import bimba
 from benchmarks.reports import write_report
 from bimba.checkpoints.shipped import NANO
-from bimba.evaluation.answering import Asker, Query
+from bimba.evaluation.answering import Asker, Query, Seen
 from bimba.evaluation.needles import Line, NeedleEvaluation
 from bimba.evaluation.needles.asked import AskedVideo, asked_videos
 from bimba.evaluation.shares import Share
@@ -85,7 +85,7 @@ def places(num_frames: int, num_tokens: int, num_queries: int) -> str:
     return f"{float((apart > 0).float().mean()):.0%} of the places differ, by {int(apart.max())} at most"
 
 
-def ask(asker: Asker, qa: VideoQA, asked: AskedVideo, features: Tensor, way: Outcome) -> None:
+def ask(asker: Asker, qa: VideoQA, asked: AskedVideo, features: Seen, way: Outcome) -> None:
     """Ask all questions about a video that is encoded in one way."""
     packed = qa.model.pack(way.encode(features))
     way.num_tokens = len(packed)

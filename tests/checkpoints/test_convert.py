@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 import bimba
 from bimba.checkpoints import folder as folder_module
-from bimba.checkpoints.convert import Conversion, convert, reverse
+from bimba.checkpoints.conversion import Conversion
+from bimba.checkpoints.convert import convert, reverse
 from bimba.checkpoints.tensors import open_folder
 from bimba.errors import CheckpointError
 from bimba.models.bimba.configuration import BimbaConfig

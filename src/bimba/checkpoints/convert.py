@@ -5,13 +5,13 @@ What merging the adapter loses (its own files, and the base tensors that it chan
 """
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from bimba.checkpoints.adapter import main_dtype, open_adapter
+from bimba.checkpoints.conversion import CONFIG_NAME, KEPT, KEPT_BASE, LAYOUT_NAME, Conversion
+from bimba.checkpoints.convert_vamba import convert_vamba, reverse_vamba
 from bimba.checkpoints.folder import OnTensors, copy_files, digest, new_folder, write_json, write_tensors
 from bimba.checkpoints.opened import OpenedModel, read_generation_config, read_tokenizer
 from bimba.checkpoints.released import open_released
@@ -38,38 +38,17 @@ from bimba.checkpoints.tensors import (
 from bimba.errors import CheckpointError
 from bimba.models.bimba.configuration import BimbaConfig
 
-KEPT = "released"
-_BASE, _ADAPTER = "base", "adapter"
+_ADAPTER = "adapter"
 _REPLACED_NAME = "replaced.safetensors"
-_LAYOUT_NAME = "layout.json"
-_CONFIG_NAME = "config.json"
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """What was written.
-
-    Args:
-        folder: where.
-        layout: "ours" (one folder for from_pretrained), "released base" (one folder), "released pair" (`base/` and
-            `adapter/` in the folder), or "released, merged" (one folder, the adapter merged into the base).
-        num_tensors: tensors written.
-        note: what the user should know.
-    """
-
-    folder: Path
-    layout: Literal["ours", "released base", "released pair", "released, merged"]
-    num_tensors: int
-    note: str = ""
 
 
 def convert(
     model: str | Path, out: str | Path, *, base: str | Path | None = None, on_tensors: OnTensors | None = None
 ) -> Conversion:
-    """Write a released model (an adapter on its base, or a base alone), or our adapter, as one folder of ours.
+    """Write a released model (an adapter on its base, a base alone, a Vamba), or our adapter, as one folder of ours.
 
     Args:
-        model: folder or hub id of the adapter (released or ours), or of a released base.
+        model: folder or hub id of the adapter (released or ours), of a released base, or of a released Vamba.
         out: a new folder.
         base: folder or hub id of the adapter's base; if not given, the one that it names.
         on_tensors: told of the progress.
@@ -80,6 +59,8 @@ def convert(
     source = find_source(model, base)
     if source.kind == "ours":
         raise CheckpointError(f"{source.folder} is in our layout already.", fix="use it as it is, or --reverse.")
+    if source.kind == "vamba":
+        return convert_vamba(source.folder, Path(out), on_tensors)
     if source.kind == "our adapter":
         return _merge_adapter(open_adapter(source), Path(out), on_tensors)
     released = open_released(source)
@@ -87,9 +68,9 @@ def convert(
         write_small_files(folder, released.config, released.processor, released.generation_config)
         digests = write_tensors(folder, released.tensors, on_tensors=on_tensors)
         kept = folder / KEPT
-        copy_files(source.folder, kept / _BASE, weights=False)
-        shutil.copyfile(folder / "config.json", kept / _CONFIG_NAME)
-        write_json(kept / _LAYOUT_NAME, {"files": _layout(source.folder), "digests": digests})
+        copy_files(source.folder, kept / KEPT_BASE, weights=False)
+        shutil.copyfile(folder / "config.json", kept / CONFIG_NAME)
+        write_json(kept / LAYOUT_NAME, {"files": _layout(source.folder), "digests": digests})
         if released.replaced:
             write_tensors(kept, released.replaced, layout=dict.fromkeys(released.replaced, _REPLACED_NAME))
         if source.adapter is not None:
@@ -130,6 +111,8 @@ def reverse(model: str | Path, out: str | Path, *, on_tensors: OnTensors | None 
     """
     source = find_source(model)
     folder = source.folder
+    if source.kind == "vamba":
+        return reverse_vamba(folder, Path(out), on_tensors)
     if source.kind == "our adapter":
         raise CheckpointError(
             f"{model} is an adapter.", fix="merge it first (bimba convert ADAPTER OUT), then reverse the folder OUT."
@@ -157,7 +140,7 @@ def reverse(model: str | Path, out: str | Path, *, on_tensors: OnTensors | None 
         with new_folder(Path(out)) as target:
             return _write_base(kept, tensors, target, Path(out), on_tensors)
     with new_folder(Path(out)) as target:
-        written = _write_base(kept, tensors, target / _BASE, Path(out), on_tensors)
+        written = _write_base(kept, tensors, target / KEPT_BASE, Path(out), on_tensors)
         copy_files(kept / _ADAPTER, target / _ADAPTER, weights=True)
     return Conversion(Path(out), "released pair", written.num_tensors)
 
@@ -165,9 +148,9 @@ def reverse(model: str | Path, out: str | Path, *, on_tensors: OnTensors | None 
 def _changes(folder: Path, own: dict[str, LazyTensor]) -> list[str]:
     """Settings and tensors that are no longer what the conversion wrote."""
     kept = folder / KEPT
-    before = BimbaConfig.from_dict(read_json(kept / _CONFIG_NAME))
+    before = BimbaConfig.from_dict(read_json(kept / CONFIG_NAME))
     changes = differences(BimbaConfig.from_pretrained(folder), before)
-    digests = read_json(kept / _LAYOUT_NAME).get("digests", {})
+    digests = read_json(kept / LAYOUT_NAME).get("digests", {})
     changes += sorted(digests.keys() ^ own.keys())
     changes += [name for name, tensor in own.items() if name in digests and digest(tensor[...]) != digests[name]]
     return changes
@@ -177,7 +160,7 @@ def _write_base(
     kept: Path, tensors: dict[str, LazyTensor], target: Path, place: Path, on_tensors: OnTensors | None
 ) -> Conversion:
     """The base as it was: its small files, its tensors in its own shards."""
-    layout = weight_map(read_json(kept / _LAYOUT_NAME).get("files"), kept / _LAYOUT_NAME)
+    layout = weight_map(read_json(kept / LAYOUT_NAME).get("files"), kept / LAYOUT_NAME)
     missing = sorted(set(layout) - set(tensors))
     if missing:
         raise CheckpointError(
@@ -185,7 +168,7 @@ def _write_base(
         )
     target.mkdir(exist_ok=True)
     write_tensors(target, {key: tensors[key] for key in layout}, layout=layout, on_tensors=on_tensors)
-    copy_files(kept / _BASE, target, weights=False)  # after the tensors: its own index replaces the new one
+    copy_files(kept / KEPT_BASE, target, weights=False)  # after the tensors: its own index replaces the new one
     if set(layout.values()) == {SINGLE_NAME}:
         (target / INDEX_NAME).unlink(missing_ok=True)
     return Conversion(place, "released base", len(layout))

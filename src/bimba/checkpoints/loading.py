@@ -44,10 +44,11 @@ class LoadOptions:
     config_overrides: dict[str, Any] | None = None
 
 
-def load_model(
-    model: str | Path, base: str | Path | None, options: LoadOptions
-) -> tuple[VideoModel, VideoProcessor]:
+def load_model(model: str | Path, base: str | Path | None, options: LoadOptions) -> tuple[Any, Any]:
     """Load a model of ours, a released base, an adapter (ours or released) on its base, or a Vamba.
+
+    Returns:
+        the model and its processor, of one of the kinds of `bimba.models.kinds`; only the folder knows of which.
 
     Raises:
         CheckpointError: files are missing, unsafe or do not fit.

@@ -1,8 +1,7 @@
-"""A Vamba folder, ours or released, in; config, model and processor out. Names of weights are the released ones in both."""
+"""A Vamba folder, ours or released, in; config, model and processor out. Weights have the same names in both."""
 
 from pathlib import Path
 from typing import Any
-
 
 from bimba.checkpoints.tensors import open_folder
 from bimba.errors import CheckpointError, InputError
@@ -12,7 +11,7 @@ from bimba.models.vamba.processing import VambaProcessor
 from bimba.models.vamba.released_config import is_plain_qwen2_vl, is_released
 
 NOT_QUANTIZED = ("vision_mixer", "lm_head", "visual")
-"""The mixers sum over tens of thousands of steps, and the tower is one sixteenth of the weights: they stay as they are."""
+"""The mixers sum over tens of thousands of steps, the tower is a sixteenth of the weights: they stay as they are."""
 
 
 def is_vamba(settings: dict[str, Any]) -> bool:
@@ -43,7 +42,9 @@ def read_vamba_config(folder: Path) -> VambaConfig:
     try:
         config: VambaConfig = VambaConfig.from_pretrained(folder)
     except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{folder} has settings that do not fit: {error}", fix="check its config.json.") from error
+        raise CheckpointError(
+            f"{folder} has settings that do not fit: {error}", fix="check its config.json."
+        ) from error
     return config
 
 

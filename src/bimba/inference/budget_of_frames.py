@@ -39,7 +39,8 @@ def fit_frames(wanted: Wanted, tokens_of: Callable[[int], int]) -> Fit:
         return Fit(low, "uniform", 1, tokens_of(low))
     fix = f"take at most {low:,} frames (--frames {low})" if low else f"allow {tokens_of(1):,} or more"
     raise InputError(
-        f"{most:,} frames are {tokens_of(most):,} tokens of the video, and {limit:,} may be taken (--max-video-tokens).",
+        f"{most:,} frames are {tokens_of(most):,} tokens of the video, and {limit:,} may be taken "
+        "(--max-video-tokens).",
         fix=f"{fix}, or leave the limit out.",
     )
 

@@ -1,6 +1,7 @@
 """A model without its weights and chosen frames in, how many tokens they are out."""
 
 from dataclasses import dataclass
+from typing import cast
 
 from bimba.checkpoints.outline import ModelOutline
 from bimba.errors import InputError
@@ -36,9 +37,8 @@ def count_tokens(outline: ModelOutline, clip: Clip) -> LookedAt:
     """
     config = outline.config
     if isinstance(config, VambaConfig):
-        if not isinstance(outline.processor, VambaProcessor):
-            raise ValueError("the outline of a Vamba has its processor.")
-        num_tokens = outline.processor.tokens_of(clip.num_frames, clip.frame_size)
+        processor = cast("VambaProcessor", outline.processor)
+        num_tokens = processor.tokens_of(clip.num_frames, clip.frame_size)
         return LookedAt(num_tokens * config.vision_config.spatial_merge_size**2, num_tokens, 0, 1)
     if clip.num_frames < config.temporal_pooling:
         raise InputError(

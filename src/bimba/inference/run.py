@@ -65,7 +65,8 @@ class Run:
         read = nullcontext() if with_beams or self.prefix is None else self.prefix.reading(self.request.input_ids)
         with self.watch.stage("generate"), read as cache:
             known: dict[str, Any] = {} if cache is None else {"past_key_values": cache}
-            output = self.model.generate(
+            generate: Any = self.model.generate
+            output = generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
                 video_features=None if self.features is None else [self.features],

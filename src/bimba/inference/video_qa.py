@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, cast
 
 import torch
 from torch import Tensor
 from transformers import BatchFeature
+from typing_extensions import TypeVar
 
 from bimba.checkpoints.loading import overridden
 from bimba.errors import InputError
@@ -40,8 +41,14 @@ T = TypeVar("T")
 _SHORTEST_QUESTION = "?"
 
 
-class VideoQA:
+M = TypeVar("M", bound=VideoModel, default=BimbaForConditionalGeneration)
+P = TypeVar("P", bound=VideoProcessor, default=BimbaProcessor)
+
+
+class VideoQA(Generic[M, P]):
     """A model and its processor, ready to be asked about videos; made by `bimba.load`.
+
+    To a type checker it is one of BIMBA; of Vamba it is a `VideoQA[VambaForConditionalGeneration, VambaProcessor]`.
 
     Args:
         model: a BIMBA or a Vamba.
@@ -51,7 +58,7 @@ class VideoQA:
         progress: called as frames are read and encoded, if set; see `Progress`.
     """
 
-    def __init__(self, model: VideoModel, processor: VideoProcessor) -> None:
+    def __init__(self, model: M, processor: P) -> None:
         self.model, self.processor = model, processor
         self.progress: Progress | None = None
         self._identity: tuple[tuple[tuple[int, int], ...], str] | None = None
@@ -106,7 +113,9 @@ class VideoQA:
         if request.clip is not None and request.clip.features is not None:
             inputs["video_features"] = [self._encode(watch, request.clip)]
         elif request.clip is not None:
-            inputs |= {name: value.to(self.model.input_device) for name, value in self._pixels(watch, request.clip).items()}
+            inputs |= {
+                name: value.to(self.model.input_device) for name, value in self._pixels(watch, request.clip).items()
+            }
             if self.model.config.reads_question:
                 inputs["question_ids"] = torch.tensor([request.question_ids], device=self.model.input_device)
                 inputs["question_lengths"] = torch.tensor([len(request.question_ids)])
@@ -224,7 +233,7 @@ class VideoQA:
             InputError: an argument is out of range, the video alone is longer than the language model reads, or the
                 model reads the question before it compresses the video.
         """
-        self._compressing("encode a video into a file")
+        model, _ = self._compressing("encode a video into a file")
         self.check_reads_no_question()
         watch = Stopwatch(self.model.input_device)
         room = ROOM_FOR_ANSWERS if num_frames == AUTO else 1
@@ -235,7 +244,7 @@ class VideoQA:
             raise InputError("the video is encoded already.", fix="save it, or pass the video that it comes from.")
         count = num_frames if isinstance(num_frames, str) else int(num_frames)
         looking = {"num_frames": count, "sampling": sampling} if settings is None else settings
-        about = describe(builder.video, request.clip, self.model.config, self.encoder_identity, looking)
+        about = describe(builder.video, request.clip, model.config, self.encoder_identity, looking)
         source = builder.video.video if isinstance(builder.video, ClipFile) and about.origin is not None else None
         return EncodedVideo(cast("Tensor", self._encode(watch, request.clip)), about, source)
 

@@ -12,8 +12,11 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 REGISTERS_WITH = {
-    "transformers.models.auto.configuration_auto": ("bimba.models.bimba.configuration",),
-    "transformers.models.auto.modeling_auto": ("bimba.models.bimba.modeling",),
+    "transformers.models.auto.configuration_auto": (
+        "bimba.models.bimba.configuration",
+        "bimba.models.vamba.configuration",
+    ),
+    "transformers.models.auto.modeling_auto": ("bimba.models.bimba.modeling", "bimba.models.vamba.modeling"),
     "transformers.models.auto.processing_auto": ("bimba.models.bimba.processing", "bimba.models.vamba.processing"),
 }
 """Auto module of transformers -> our modules, whose last line registers their class."""

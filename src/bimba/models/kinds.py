@@ -19,5 +19,5 @@ VideoModel = BimbaForConditionalGeneration | VambaForConditionalGeneration
 VideoProcessor = BimbaProcessor | VambaProcessor
 
 VideoFeatures = Tensor | VideoContext
-"""What the language model reads of a video: BIMBA's tokens [V, D], which stand in the prompt, or Vamba's keys and values,
-which stand beside it."""
+"""What the language model reads of a video: BIMBA's tokens [V, D], which stand in the prompt, or Vamba's keys and
+values, which stand beside it."""

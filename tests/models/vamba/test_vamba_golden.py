@@ -1,27 +1,70 @@
 """The public implementation's numbers: hidden states, logits, greedy tokens, losses and gradients."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from bimba.models.vamba.configuration import VambaConfig
 from bimba.models.vamba.modeling import VambaForConditionalGeneration
-from vamba_inputs import VISION, model_inputs
 
 Loads = Callable[..., VambaForConditionalGeneration]
 Reads = Callable[[str], dict[str, Tensor]]
 Tells = Callable[[str], Any]
 
+VISION = ("pixel_values_videos", "video_grid_thw", "pixel_values", "image_grid_thw")
 HIDDEN_BAR, LOGITS_BAR, RELATIVE_BAR = 1e-4, 1e-3, 1e-4
 ROUNDING = 1e-6
 """Of gradients that are sums of thousands of larger ones, which all but cancel."""
 EVERY_MODEL = pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 BOTH = pytest.mark.parametrize("name", ["a", "b"])
+
+
+@pytest.fixture(scope="module")
+def vamba_folders(vamba_numbers: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Released folders: "a" with the class defaults, "b" with position embeddings and layer norm of its own."""
+    opposite = tmp_path_factory.mktemp("vamba") / "config_b"
+    shutil.copytree(vamba_numbers / "tiny_vamba" / "config_b_opposite", opposite)
+    default = vamba_numbers / "tiny_vamba" / "config_a_default"
+    shutil.copy(default / "model.safetensors", opposite)
+    return {"a": default, "b": opposite}
+
+
+@pytest.fixture
+def load_vamba(vamba_folders: dict[str, Path]) -> Callable[..., VambaForConditionalGeneration]:
+    """Loads one of the two models, ready to answer."""
+
+    def load(name: str, implementation: str = "sdpa") -> VambaForConditionalGeneration:
+        model: VambaForConditionalGeneration = VambaForConditionalGeneration.from_pretrained(
+            vamba_folders[name], attn_implementation=implementation
+        )
+        model.eval()  # type: ignore[no-untyped-call] # untyped there
+        return model
+
+    return load
+
+
+@pytest.fixture
+def read_golden(vamba_numbers: Path) -> Callable[[str], dict[str, Tensor]]:
+    """Reads tensors of end-to-end runs."""
+    return lambda name: load_file(vamba_numbers / "e2e" / f"{name}.safetensors")
+
+
+@pytest.fixture
+def told_golden(vamba_numbers: Path) -> Callable[[str], Any]:
+    """Reads what is told of end-to-end runs."""
+    return lambda name: json.loads((vamba_numbers / "e2e" / f"{name}.json").read_text())
+
+
+def model_inputs(tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """What the model's forward takes of golden inputs."""
+    return {name: tensors[name] for name in ("input_ids", "attention_mask", *VISION) if name in tensors}
 
 
 def largest(difference: Tensor) -> float:
@@ -59,7 +102,12 @@ def test_greedy_tokens_with_the_cache_are_those_without(
     model, inputs = load_vamba(name), model_inputs(read_golden(f"{kind}_inputs"))
     wanted = read_golden(f"{kind}_config_{name}_generate")
     output = model.generate(
-        **inputs, max_new_tokens=24, do_sample=False, eos_token_id=None, output_logits=True, return_dict_in_generate=True
+        **inputs,
+        max_new_tokens=24,
+        do_sample=False,
+        eos_token_id=None,
+        output_logits=True,
+        return_dict_in_generate=True,
     )
     new = output.sequences[0, inputs["input_ids"].shape[1] :]
     assert new.tolist() == wanted["nocache_generated_ids"].tolist()
@@ -72,7 +120,7 @@ TRAINING = [
 ]  # fmt: skip
 
 
-def training_batch(case: str, read_golden: Reads) -> dict[str, Tensor]:
+def training_batch(case: str, read_golden: Reads) -> dict[str, Any]:
     """A golden batch with its pixels, which some leave in another file."""
     batch = read_golden(f"train_batch_{case}")
     inputs = model_inputs(batch) | {"labels": batch["labels"]}
@@ -153,8 +201,8 @@ def test_alpha_is_clamped_and_left_alone_in_inference(load_vamba: Loads, read_go
     assert all(alpha.grad is not None and float(alpha.grad) != 0 for alpha in alphas)
 
 
-def test_released_folder_has_every_name(vamba_golden: Path) -> None:
-    names = json.loads((vamba_golden / "keys_7b.json").read_text())
+def test_released_folder_has_every_name(vamba_numbers: Path) -> None:
+    names = json.loads((vamba_numbers / "keys_7b.json").read_text())
     with torch.device("meta"):
         model = VambaForConditionalGeneration(VambaConfig())
     assert {key: list(value.shape) for key, value in model.state_dict().items()} == {

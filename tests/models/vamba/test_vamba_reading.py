@@ -92,7 +92,9 @@ def test_row_of_a_batch_is_what_it_is_alone(implementation: str, special: bool) 
     batch = {"pixel_values_videos": pixels(), "video_grid_thw": GRIDS, "num_videos": torch.tensor(videos)}
     with torch.no_grad():
         together = model(ids, attention_mask=mask, **batch).logits
-        answers = model.generate(ids, attention_mask=mask, **batch, max_new_tokens=6, do_sample=False, eos_token_id=None)
+        answers = model.generate(
+            ids, attention_mask=mask, **batch, max_new_tokens=6, do_sample=False, eos_token_id=None
+        )
     for row, (own, length) in enumerate(zip(rows, lengths, strict=True)):
         grids = GRIDS[sum(videos[:row]) : sum(videos[: row + 1])]
         begin = int(GRIDS[: sum(videos[:row])].prod(-1).sum())
@@ -136,9 +138,7 @@ def test_beams_read_one_video_as_copies_of_it_would(special: bool) -> None:
         rows = ids.repeat_interleave(3, dim=0) + torch.arange(3).repeat(2)[:, None]
         shared = model(rows, video_features=context).logits
         copies = torch.cat([pixels(grids).split([120, 32])[row // 3] for row in range(6)])
-        expected = model(
-            rows, pixel_values_videos=copies, video_grid_thw=grids.repeat_interleave(3, dim=0)
-        ).logits
+        expected = model(rows, pixel_values_videos=copies, video_grid_thw=grids.repeat_interleave(3, dim=0)).logits
     torch.testing.assert_close(shared, expected, atol=1e-4, rtol=1e-4)
     found = model.generate(
         ids, **inputs, max_new_tokens=5, num_beams=3, num_return_sequences=2, do_sample=False, eos_token_id=None,

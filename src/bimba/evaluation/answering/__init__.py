@@ -3,7 +3,7 @@
 `asker` encodes the video once and asks, `beginning` is what all prompts about it share, `prompt` writes the rest.
 """
 
-from bimba.evaluation.answering.asker import Asker, Chunk, Reply, Tokens
+from bimba.evaluation.answering.asker import Asker, Chunk, Reply, Seen, Tokens
 from bimba.evaluation.answering.prompt import Query
 
-__all__ = ["Asker", "Chunk", "Query", "Reply", "Tokens"]
+__all__ = ["Asker", "Chunk", "Query", "Reply", "Seen", "Tokens"]

@@ -22,9 +22,10 @@ from bimba.inference.generation import generation_settings
 from bimba.models.bimba.encoding import FRAMES_PER_STEP
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
-from bimba.models.kinds import VideoFeatures
+from bimba.models.kinds import VideoFeatures, VideoModel, VideoProcessor
 from bimba.models.vamba.modeling import VambaForConditionalGeneration
 from bimba.models.vamba.patches import Patches
+from bimba.models.vamba.processing import VambaProcessor
 
 T = TypeVar("T")
 
@@ -86,7 +87,9 @@ class Asker:
         batch_size: int,
         generation: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        self._qa, self._model, self._processor = qa, qa.model, qa.processor
+        self._qa = qa
+        self._model: VideoModel = qa.model
+        self._processor: VideoProcessor = qa.processor
         self._batch_size = batch_size
         self._settings = generation_settings(qa.model.generation_config, max_new_tokens, dict(generation))
         self._max_new_tokens = max_new_tokens
@@ -129,12 +132,13 @@ class Asker:
     def _read(self, model: VambaForConditionalGeneration, chunks: Iterable[Patches]) -> Tokens:
         """A video's keys and values."""
         num_frames = 0
+        processor = cast("VambaProcessor", self._processor)
 
         def pixels() -> Iterator[Patches]:
             nonlocal num_frames
             for chunk in chunks:
                 num_frames += chunk.grid[0] * model.config.vision_config.temporal_patch_size
-                yield self._processor.normalise(chunk.to(model.input_device))
+                yield processor.normalise(chunk.to(model.input_device))
 
         return Tokens(model.encode_stream(pixels(), 0), num_frames)
 

@@ -11,12 +11,11 @@ import torch
 from accelerate import Accelerator  # type: ignore[import-untyped] # untyped there
 from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
-from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped] # untyped there
 
 import bimba
 from bimba.errors import InputError
-from bimba.evaluation.answering import Asker, Query
+from bimba.evaluation.answering import Asker, Query, Seen
 from bimba.evaluation.lmms.visuals import Shown, shown
 from bimba.inference import VideoQA
 from bimba.inference.request import messages_about
@@ -90,7 +89,7 @@ class BimbaModel(lmms):  # type: ignore[misc] # untyped there
         self._num_frames, self._sampling, self._time_sentence = num_frames, sampling, time_sentence
         self._max_new_tokens, self._batch_size = max_new_tokens, int(batch_size)
         self._askers: dict[str, Asker] = {}
-        self._looked: tuple[tuple[Any, ...], Shown, Tensor] | None = None
+        self._looked: tuple[tuple[Any, ...], Shown, Seen] | None = None
         self._left_out: set[str] = set()
 
     @property
@@ -152,8 +151,8 @@ class BimbaModel(lmms):  # type: ignore[misc] # untyped there
 
     def _question(
         self, context: str, doc_to_visual: Callable[[Any], Any], doc: Mapping[str, Any]
-    ) -> tuple[Tensor | None, Query]:
-        """Features [T, S, Dv] of what is shown, None of nothing, and the question with the user's whole turn."""
+    ) -> tuple[Seen | None, Query]:
+        """What is known of what is shown, None of nothing, and the question with the user's whole turn."""
         seen = shown(doc_to_visual(doc), self._num_frames, self._sampling)
         words = context.replace(VIDEO_TOKEN, "").strip()
         if seen is None:
@@ -162,8 +161,8 @@ class BimbaModel(lmms):  # type: ignore[misc] # untyped there
         [turn] = messages_about(seen.clip, [Message("user", words)], tell)
         return self._look(seen), Query(words, turn=turn.content)
 
-    def _look(self, seen: Shown) -> Tensor:
-        """Features [T, S, Dv], kept until something else is shown."""
+    def _look(self, seen: Shown) -> Seen:
+        """What is known of it, kept until something else is shown."""
         if seen.key is not None and self._looked is not None and self._looked[0] == seen.key:
             return self._looked[2]
         self._looked = None

@@ -82,9 +82,7 @@ class BimbaAnswerer:
         """Answer in words, greedily."""
         return [reply.said for reply in self._asker.answer(self._asker.look_at(chunks), queries)]
 
-    def choose(
-        self, chunks: Iterable[Chunk], queries: Sequence[Query], letters: Sequence[str]
-    ) -> list[list[float]]:
+    def choose(self, chunks: Iterable[Chunk], queries: Sequence[Query], letters: Sequence[str]) -> list[list[float]]:
         """Log-probability of each letter as the answer's beginning."""
         return self._asker.choose(self._asker.look_at(chunks), queries, letters)
 

@@ -132,7 +132,9 @@ class VambaConfig(PreTrainedConfig):
         return False
 
     @classmethod
-    def get_config_dict(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: Any, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """The settings of a folder as ours, whether it is one of ours or a released one."""
         found, rest = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         return (settings_of_released(found) if is_released(found) else found), rest

@@ -105,7 +105,8 @@ class CrossAttention(nn.Module):
 
     def _heads(self, projected: Tensor) -> Tensor:
         """[B, L, heads P] -> [B, heads, L, P]."""
-        return projected.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        heads: Tensor = projected.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        return heads
 
 
 def _rotated(states: Tensor, rotation: Rotation) -> Tensor:

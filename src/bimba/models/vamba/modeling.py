@@ -156,10 +156,10 @@ class VambaModel(VambaPreTrainedModel):
 
 
 class VambaForConditionalGeneration(VideoReading, VambaPreTrainedModel, GenerationMixin):  # type: ignore[misc] # config
-    """Qwen2-VL whose text reads videos by cross-attention, and whose videos go through Mamba-2 (Vamba, arXiv 2503.11579).
+    """Qwen2-VL whose text reads videos by cross-attention, and whose videos go through Mamba-2.
 
-    A video leaves no token in `input_ids`: `num_videos` tells which videos belong to which row. Names of weights are
-    the released ones.
+    Source: Vamba, arXiv 2503.11579. A video leaves no token in `input_ids`: `num_videos` tells which videos belong to
+    which row. Names of weights are the released ones.
     """
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012 - transformers' convention
@@ -174,7 +174,8 @@ class VambaForConditionalGeneration(VideoReading, VambaPreTrainedModel, Generati
 
     def get_input_embeddings(self) -> nn.Module:
         """The token embedding."""
-        return self.model.embed_tokens
+        embedding: nn.Module = self.model.embed_tokens
+        return embedding
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the token embedding."""
@@ -309,7 +310,7 @@ class VambaForConditionalGeneration(VideoReading, VambaPreTrainedModel, Generati
             if attention_mask is not None and attention_mask.ndim == 2:
                 position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -length:]
         if attention_mask is not None and attention_mask.ndim == 4:
-            mask = additive(attention_mask, embeds, self.config.text_config)
+            mask: Any = additive(attention_mask, embeds, self.config.text_config)
         else:
             mask = create_causal_mask(
                 config=self.config.text_config,
@@ -322,9 +323,7 @@ class VambaForConditionalGeneration(VideoReading, VambaPreTrainedModel, Generati
         if videos is not None:
             if text_segments is None:
                 text_segments = (position_ids == 0).cumsum(-1)
-            readable = readable_videos(
-                videos.lengths, videos.size, videos.segments, text_segments, embeds.device
-            )
+            readable = readable_videos(videos.lengths, videos.size, videos.segments, text_segments, embeds.device)
         rotation = self.model.rotary_emb(embeds, position_ids[None].expand(3, -1, -1))
         return TextStep(mask=mask, rotation=rotation, position_ids=given, cache=cache, readable=readable)
 
@@ -373,7 +372,8 @@ class VambaForConditionalGeneration(VideoReading, VambaPreTrainedModel, Generati
             if context is not None:
                 raise ValueError("give pixels or video_features, not both.")
             context = self.read_videos(self.gather(pictures, len(input_ids)))
-        return super().generate(input_ids, video_features=context, **kwargs)
+        generate: Any = super().generate  # typed for models that transformers brings along
+        return generate(input_ids, video_features=context, **kwargs)
 
 
 AutoModelForImageTextToText.register(VambaConfig, VambaForConditionalGeneration, exist_ok=True)

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL.Image import Image
+from PIL.Image import Image, Resampling
 from torch import Tensor
 from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from bimba.errors import CheckpointError
 from bimba.models.processor_inputs import batched, checked_prompts, frame_array, listed, padding_id
+from bimba.models.vamba.configuration import VambaConfig
 from bimba.models.vamba.patches import Patches
 from bimba.models.vamba.pixels import PatchSettings, make_patches, normalise
 from bimba.models.vamba.qwen_settings import read_qwen_settings
@@ -144,6 +145,25 @@ class VambaProcessor(ProcessorMixin):
             image_std=self.image_std,
         )
 
+    def qwen_settings(self) -> dict[str, Any]:
+        """How frames become patches, as the preprocessor_config.json of a Qwen2-VL says it."""
+        return {
+            "image_processor_type": "Qwen2VLImageProcessor",
+            "do_convert_rgb": True,
+            "do_resize": True,
+            "do_rescale": True,
+            "do_normalize": True,
+            "resample": int(Resampling.BICUBIC),
+            "rescale_factor": 1 / 255,
+            "image_mean": self.image_mean,
+            "image_std": self.image_std,
+            "min_pixels": self.min_pixels,
+            "max_pixels": self.max_pixels,
+            "patch_size": self.patch_size,
+            "temporal_patch_size": self.temporal_patch_size,
+            "merge_size": self.merge_size,
+        }
+
     def choose_frames(
         self,
         num_available: int,
@@ -212,7 +232,9 @@ class VambaProcessor(ProcessorMixin):
         """
         text = self.render(messages, add_generation_prompt=add_generation_prompt)
         if text.count(VISION_MARKS) != len(num_video_tokens):
-            raise ValueError(f"the conversation has {text.count(VISION_MARKS)} places for {len(num_video_tokens)} videos.")
+            raise ValueError(
+                f"the conversation has {text.count(VISION_MARKS)} places for {len(num_video_tokens)} videos."
+            )
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return text, ids
 
@@ -318,4 +340,4 @@ class VambaProcessor(ProcessorMixin):
         return ["input_ids", "attention_mask", *videos, "pixel_values", "image_grid_thw", "num_images"]
 
 
-AutoProcessor.register("vamba", VambaProcessor, exist_ok=True)
+AutoProcessor.register(VambaConfig, VambaProcessor, exist_ok=True)

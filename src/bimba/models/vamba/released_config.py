@@ -71,8 +71,8 @@ def settings_of_released(released: dict[str, Any]) -> dict[str, Any]:
     """
     if not released.get("use_alpha_balancing", False):
         raise ValueError(
-            "use_alpha_balancing is not set: how such a model adds self- and cross-attention is not known; the released "
-            "one balances them."
+            "use_alpha_balancing is not set: how such a model adds self- and cross-attention is not known; the "
+            "released one balances them."
         )
     hidden_size = _text_settings(released).get("hidden_size")
     found = released[_MIXER]
@@ -86,6 +86,32 @@ def settings_of_released(released: dict[str, Any]) -> dict[str, Any]:
         low, high = mixer["dt_limit"]
         mixer["dt_limit"] = [low, None if high is None or math.isinf(high) else high]
     return settings_of_qwen2_vl(released, mixer)
+
+
+def released_settings(config: Any) -> dict[str, Any]:
+    """A config.json in the released form, of a `VambaConfig`; what the public code reads of it, it reads so."""
+    text, vision = config.text_config, config.vision_config
+    settings = _own(text, ("rope_parameters", "layer_types"))
+    rope = dict(text.rope_parameters)
+    settings |= {"rope_theta": rope.pop("rope_theta"), "rope_scaling": rope}
+    mixer = dict(config.mixer)
+    low, high = mixer["dt_limit"]
+    mixer["dt_limit"] = [low, math.inf if high is None else high]
+    settings |= {name: getattr(config, name) for name in (*_OURS, *_TOKENS)}
+    return settings | {
+        "architectures": ["Qwen2VLForConditionalGeneration"],
+        "model_type": _RELEASED_TYPE,
+        "use_alpha_balancing": True,
+        "tie_word_embeddings": config.tie_word_embeddings,
+        "torch_dtype": str(config.dtype or "float32").removeprefix("torch."),
+        "vision_config": _own(vision, ("rope_parameters",)) | {"model_type": _RELEASED_TYPE},
+        _MIXER: mixer | {"enable": True, "hidden_dim": text.hidden_size, "model_type": _RELEASED_TYPE},
+    }
+
+
+def _own(config: PreTrainedConfig, but: tuple[str, ...]) -> dict[str, Any]:
+    """The settings that are a config's own."""
+    return {name: value for name, value in _known(config.to_dict(), type(config)).items() if name not in but}
 
 
 def _text_settings(released: dict[str, Any]) -> dict[str, Any]:

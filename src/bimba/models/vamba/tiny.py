@@ -39,4 +39,6 @@ def tiny_vamba(config: VambaConfig | None = None, *, seed: int = 0) -> VambaForC
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return VambaForConditionalGeneration(tiny_config() if config is None else config).eval()
+        model = VambaForConditionalGeneration(tiny_config() if config is None else config)
+        model.eval()  # type: ignore[no-untyped-call] # untyped there
+        return model

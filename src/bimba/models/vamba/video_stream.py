@@ -126,7 +126,9 @@ class VideoReading(nn.Module):
         """
         wanted = int(grid_thw.prod(-1).sum())
         if wanted != len(pixel_values):
-            raise ValueError(f"the grids {grid_thw.tolist()} have {wanted} patches, pixel_values has {len(pixel_values)}.")
+            raise ValueError(
+                f"the grids {grid_thw.tolist()} have {wanted} patches, pixel_values has {len(pixel_values)}."
+            )
         pixel_values = pixel_values.to(self.visual.dtype)
         if self.visual.device.type != "meta":  # offloaded weights have no place yet; hooks bring them
             pixel_values = pixel_values.to(self.visual.device)
@@ -135,7 +137,9 @@ class VideoReading(nn.Module):
             tokens: Tensor = self.visual(pixel_values, grid_thw=grid_thw).pooler_output
             return tokens
         with torch.no_grad():
-            pieces = [self.visual(some, grid_thw=grid).pooler_output for some, grid in _in_steps(pixel_values, grid_thw)]
+            pieces = [
+                self.visual(some, grid_thw=grid).pooler_output for some, grid in _in_steps(pixel_values, grid_thw)
+            ]
         return torch.cat(pieces)
 
     def gather(self, pictures: Pictures, num_rows: int) -> VideoBatch:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bimba.models.vamba.packing import Row, Vision, collate, positions_and_mask, text_segments
+from bimba.models.vamba.pixels import normalise
 from bimba.models.vamba.processing import VambaProcessor
 from bimba.text.labels import IGNORE
 from bimba.text.prompts import Message, question_about_video
@@ -104,11 +105,11 @@ def test_golden_pixels_of_packed_images(vamba: VambaProcessor, record: dict[str,
     golden = load_file(vamba_numbers / "e2e/train_batch_images_packed.safetensors")
     (row,) = rows_of("images_packed", vamba, record)
     images = [
-        Vision(*vamba.make_patches([golden[name].numpy()]), conversation=number)
+        Vision(*vamba.resize_frames([golden[name].numpy()]), conversation=number)
         for number, name in enumerate(("image0_uint8", "image1_uint8"))
     ]
     batch = collate([Row(row.conversations, images=images)], PAD)
-    assert torch.equal(vamba.normalise([batch["pixel_values"]]), golden["pixel_values"])
+    assert torch.equal(normalise([batch["pixel_values"]], vamba.patch_settings), golden["pixel_values"])
     assert torch.equal(batch["image_grid_thw"], golden["image_grid_thw"])
 
 
@@ -121,8 +122,8 @@ def test_golden_pixels_of_two_videos(
     videos.append(iter_frames(info, vamba.choose_frames(info.num_frames, info.average_fps, 8).indices))
     rows = []
     for row, frames in zip(rows_of("video_two", vamba, record), videos, strict=True):
-        patches, grid = vamba.make_patches(map(np.asarray, frames))
-        rows.append(Row(row.conversations, videos=[Vision(vamba.normalise([patches]), grid)]))
+        patches = vamba.normalise(vamba.resize_frames(map(np.asarray, frames)))
+        rows.append(Row(row.conversations, videos=[Vision(patches.values, patches.grid)]))
     batch = collate(rows, PAD)
     assert batch.pop("num_videos").tolist() == [1, 1]
     assert sorted(batch) == sorted(golden)
