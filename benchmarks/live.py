@@ -8,6 +8,7 @@ released rule. The last three take as many tokens.
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import cast
 from unittest.mock import patch
 
 import torch
@@ -87,7 +88,7 @@ def places(num_frames: int, num_tokens: int, num_queries: int) -> str:
 
 def ask(asker: Asker, qa: VideoQA, asked: AskedVideo, features: Seen, way: Outcome) -> None:
     """Ask all questions about a video that is encoded in one way."""
-    packed = qa.model.pack(way.encode(features))
+    packed = qa.model.pack(way.encode(cast("Tensor", features)))
     way.num_tokens = len(packed)
     with patch.object(qa.model, "encode_features", lambda _: [packed]):
         # In words alone: the likelihoods of options would take as long again.

@@ -41,10 +41,8 @@ def test_sizes_are_those_of_the_released_model(sizes: Sizes, golden: Path) -> No
 
 def test_quantization_keeps_wide_what_loading_keeps_wide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: SimpleNamespace(name=name))
-    assert (
-        tuple(loading._quantization_config("8bit", loading._NOT_QUANTIZED).llm_int8_skip_modules)
-        == capability.KEPT_WIDE
-    )
+    config = loading._quantization_config("8bit", loading._NOT_QUANTIZED)
+    assert tuple(config.llm_int8_skip_modules) == capability.KEPT_WIDE
 
 
 def test_without_a_gpu_the_cpu_is_slow_if_memory_suffices(sizes: Sizes) -> None:

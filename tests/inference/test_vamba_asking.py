@@ -16,28 +16,15 @@ from bimba.inference.clip import ClipFile
 from bimba.inference.plan import fit, plan
 from bimba.models.vamba.context import VideoContext
 from bimba.models.vamba.modeling import VambaForConditionalGeneration
-from bimba.models.vamba.processing import VambaProcessor
-from bimba.models.vamba.tiny import tiny_config, tiny_vamba
 from bimba.needles import make_needles
 from bimba.video.source import Video
+from vamba_model import save_tiny_vamba
 
 
 @pytest.fixture(scope="module")
 def vamba_folder(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Vamba as we save one, with the words of Qwen2-VL's format."""
-    folder = tmp_path_factory.mktemp("vamba") / "tiny"
-    config = tiny_config()
-    config.text_config.eos_token_id = 386
-    model = tiny_vamba(config)
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.ndim >= 2:  # fresh weights are so small that all answers are alike
-                weight.copy_(torch.randn(weight.shape, generator=generator) * 2 * weight[0].numel() ** -0.5)
-    model.save_pretrained(folder)
-    released = golden / "vamba" / "config_a_default"
-    VambaProcessor.from_pretrained(released, longest_edge=112, shortest_edge=56).save_pretrained(folder)
-    return folder
+    return save_tiny_vamba(golden, tmp_path_factory.mktemp("vamba") / "tiny")
 
 
 @pytest.fixture(scope="module")

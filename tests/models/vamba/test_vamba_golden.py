@@ -41,11 +41,10 @@ def load_vamba(vamba_folders: dict[str, Path]) -> Callable[..., VambaForConditio
     """Loads one of the two models, ready to answer."""
 
     def load(name: str, implementation: str = "sdpa") -> VambaForConditionalGeneration:
-        model: VambaForConditionalGeneration = VambaForConditionalGeneration.from_pretrained(
-            vamba_folders[name], attn_implementation=implementation
-        )
-        model.eval()  # type: ignore[no-untyped-call] # untyped there
-        return model
+        folder = vamba_folders[name]
+        model: Any = VambaForConditionalGeneration.from_pretrained(folder, attn_implementation=implementation)
+        loaded: VambaForConditionalGeneration = model.eval()
+        return loaded
 
     return load
 

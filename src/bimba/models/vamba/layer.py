@@ -52,7 +52,7 @@ class TextStep(NamedTuple):
     kept: KeysValues | None = None
 
 
-class VambaDecoderLayer(GradientCheckpointingLayer):  # type: ignore[misc] # untyped there
+class VambaDecoderLayer(GradientCheckpointingLayer):
     """Self-attention and cross-attention of the text side by side, and Mamba-2 for the video.
 
     Text: r + alpha self_attn(norm(r)) + (1 - alpha) cross_attn(norm(r), video), then the MLP as in Qwen2-VL. Video:
@@ -65,7 +65,7 @@ class VambaDecoderLayer(GradientCheckpointingLayer):  # type: ignore[misc] # unt
     """
 
     def __init__(self, config: VambaConfig, layer_idx: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call] # untyped there
+        super().__init__()
         text_config = config.text_config
         self.self_attn = Qwen2VLAttention(text_config, layer_idx)
         self.cross_attn = CrossAttention(text_config, layer_idx)

@@ -372,8 +372,8 @@ class VambaForConditionalGeneration(VideoReading, VambaPreTrainedModel, Generati
             if context is not None:
                 raise ValueError("give pixels or video_features, not both.")
             context = self.read_videos(self.gather(pictures, len(input_ids)))
-        generate: Any = super().generate  # typed for models that transformers brings along
-        return generate(input_ids, video_features=context, **kwargs)
+        generate: Any = GenerationMixin.generate  # typed for models that transformers brings along
+        return generate(self, input_ids, video_features=context, **kwargs)
 
 
 AutoModelForImageTextToText.register(VambaConfig, VambaForConditionalGeneration, exist_ok=True)
