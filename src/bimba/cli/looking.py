@@ -28,6 +28,7 @@ class Sampling(StrEnum):
 
     uniform = "uniform"
     fps = "fps"
+    middle = "middle"
 
 
 Frames = Annotated[
@@ -58,7 +59,8 @@ SamplingMode = Annotated[
     Sampling | None,
     typer.Option(
         metavar="HOW",
-        help="uniform (if not said), or fps: one frame a second; uniform still if that is more than --frames.",
+        help="uniform (if not said); fps: one frame a second, uniform still if that is more than --frames; or middle: "
+        "of equal intervals, as Vamba was trained.",
         rich_help_panel=VIDEO_PANEL,
     ),
 ]
@@ -79,7 +81,7 @@ class Look:
     Args:
         frames: at most so many, or "auto".
         fps: so many a second; None if no rate is named.
-        sampling: "uniform" or "fps".
+        sampling: "uniform", "fps" or "middle".
         max_video_tokens: at most; None for whatever the language model can read.
         temporal_pooling: given by hand; None for the model's own, or what a budget asks for.
         said: names of the options that were given.
@@ -135,9 +137,9 @@ def look_at(
             f"--fps {fps:g} takes all frames at that rate, and --frames {count} so many.",
             fix="leave one of them out; --frames auto may stay, for that rate at most.",
         )
-    if fps is not None and sampling is Sampling.uniform:
+    if fps is not None and sampling in (Sampling.uniform, Sampling.middle):
         raise InputError(
-            f"--fps {fps:g} takes frames at that rate, and --sampling uniform a number of them.",
+            f"--fps {fps:g} takes frames at that rate, and --sampling {sampling} a number of them.",
             fix="leave one of them out.",
         )
     if max_video_tokens is not None and max_video_tokens < 1:

@@ -11,7 +11,15 @@ from typing import Literal, get_args
 import numpy as np
 
 from bimba.errors import InputError
-from bimba.video.sampling import RELEASED_FPS, FrameChoice, choose_frames, frame_step, uniform_indices
+from bimba.video.sampling import (
+    RELEASED_FPS,
+    FrameChoice,
+    choose_frames,
+    frame_step,
+    intervals,
+    middle_indices,
+    uniform_indices,
+)
 
 IntervalSampling = Literal["middle", "random", "fps", "uniform"]
 """The middle of each interval, a random frame of each, the middle of each second, or from first to last frame."""
@@ -20,26 +28,6 @@ IntervalSamplingOrRate = str | float
 """An `IntervalSampling`, or the frames a second that are wanted as long as they fit."""
 
 Seed = int | np.random.Generator
-
-
-def middle_indices(num_available: int, num_frames: int) -> list[int]:
-    """Take the middle frame of each of T equal intervals.
-
-    The public code repeats the last frame of a file that is shorter than asked; here such a file gives each frame once.
-
-    Args:
-        num_available: n, how many frames the file has.
-        num_frames: how many are wanted, at least 1.
-
-    Returns:
-        min(n, num_frames) ascending indices in [0, n), none twice.
-
-    Raises:
-        InputError: one of the counts is below 1.
-    """
-    starts, ends = _intervals(num_available, num_frames)
-    middles: list[int] = ((starts + ends - 1) // 2).tolist()
-    return middles
 
 
 def random_indices(num_available: int, num_frames: int, seed: Seed) -> list[int]:
@@ -59,7 +47,7 @@ def random_indices(num_available: int, num_frames: int, seed: Seed) -> list[int]
     Raises:
         InputError: one of the counts is below 1.
     """
-    starts, ends = _intervals(num_available, num_frames)
+    starts, ends = intervals(num_available, num_frames)
     drawn: list[int] = np.random.default_rng(seed).integers(starts, ends).tolist()
     return drawn
 
@@ -129,13 +117,6 @@ def choose_in_intervals(
             raise InputError("Random frames were asked for without a seed.", fix="pass a seed, for example seed=0.")
         return _timed(random_indices(num_available, num_frames, seed), average_fps)
     return _timed(middle_indices(num_available, num_frames), average_fps)
-
-
-def _intervals(num_available: int, num_frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """First frame of each interval, and the first behind it."""
-    num_intervals = len(uniform_indices(num_available, num_frames))  # checks the counts
-    bounds = np.linspace(0, num_available, num_intervals + 1, dtype=int)
-    return bounds[:-1], bounds[1:]
 
 
 def _wanted_rate(sampling: IntervalSamplingOrRate) -> float | None:

@@ -18,8 +18,9 @@ from bimba.errors import InputError
 _ROUNDING_SECONDS = 1e-6
 _RATE_FIX = "pass a number of frames a second above 0, for example --fps 1."
 
-Sampling = Literal["uniform", "fps"]
-"""How frames are chosen: spread evenly over the whole file, or one a second as long as they fit."""
+Sampling = Literal["uniform", "fps", "middle"]
+"""How frames are chosen: evenly from the first to the last, one a second as long as they fit, or the middles of equal
+intervals."""
 
 SamplingOrRate = str | float
 """A `Sampling`, or the frames a second that are wanted as long as they fit."""
@@ -63,6 +64,37 @@ def uniform_indices(num_available: int, num_frames: int) -> list[int]:
         return list(range(num_available))
     positions: list[int] = np.linspace(0, num_available - 1, num_frames, dtype=int).tolist()
     return positions
+
+
+def middle_indices(num_available: int, num_frames: int) -> list[int]:
+    """Take the middle frame of each of T equal intervals.
+
+    The public code repeats the last frame of a file that is shorter than asked; here such a file gives each frame once.
+
+    Args:
+        num_available: n, how many frames the file has.
+        num_frames: how many are wanted, at least 1.
+
+    Returns:
+        min(n, num_frames) ascending indices in [0, n), none twice.
+
+    Raises:
+        InputError: one of the counts is below 1.
+    """
+    starts, ends = intervals(num_available, num_frames)
+    middles: list[int] = ((starts + ends - 1) // 2).tolist()
+    return middles
+
+
+def intervals(num_available: int, num_frames: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """First frame of each of T equal intervals, and the first behind it.
+
+    Raises:
+        InputError: one of the counts is below 1.
+    """
+    num_intervals = len(uniform_indices(num_available, num_frames))  # checks the counts
+    bounds = np.linspace(0, num_available, num_intervals + 1, dtype=int)
+    return bounds[:-1], bounds[1:]
 
 
 def frame_step(average_fps: float, fps: float) -> int:
@@ -122,7 +154,8 @@ def choose_frames(
         num_available: n, how many frames the file has.
         average_fps: the file's frames a second.
         num_frames: the most frames to choose, at least 1.
-        sampling: "uniform", "fps", or a number of frames a second, which is the mode "fps" with that rate.
+        sampling: "uniform", "fps", a number of frames a second, which is the mode "fps" with that rate, or "middle" (as
+            Vamba's public code has it).
         fps: frames a second of the mode "fps"; ignored otherwise.
 
     Raises:
@@ -134,7 +167,8 @@ def choose_frames(
         indices = every_nth(num_available, average_fps, rate)
         if len(indices) <= num_frames:
             return replace(_timed(indices, frame_step(average_fps, rate)), at_fixed_rate=True)
-    return _timed(uniform_indices(num_available, num_frames), average_fps)
+    choose = middle_indices if sampling == "middle" else uniform_indices
+    return _timed(choose(num_available, num_frames), average_fps)
 
 
 def parse_seconds(time: str | float) -> float:
@@ -206,14 +240,14 @@ def wanted_rate(sampling: SamplingOrRate, fps: float = RELEASED_FPS) -> float | 
     """Frames a second of a way of choosing frames; None where they are spread over the whole video.
 
     Args:
-        sampling: "uniform", "fps" or a number of frames a second.
+        sampling: "uniform", "middle", "fps" or a number of frames a second.
         fps: what "fps" stands for.
 
     Raises:
         InputError: it is none of these.
     """
     check_sampling(sampling)
-    if sampling == "uniform":
+    if sampling in ("uniform", "middle"):
         return None
     return fps if sampling == "fps" else float(sampling)
 
@@ -222,7 +256,7 @@ def check_sampling(sampling: SamplingOrRate) -> None:
     """Refuse a way of choosing frames that there is none of.
 
     Raises:
-        InputError: it is neither "uniform" nor "fps" nor a positive finite number.
+        InputError: it is no `Sampling` and no positive finite number.
     """
     if isinstance(sampling, int | float) and not isinstance(sampling, bool):
         _check_rate(sampling, "The wanted frame rate", fix=_RATE_FIX)

@@ -25,7 +25,7 @@ class BenchmarkEvaluation(BaseModel):
         default="video", description="how a model that is none of ours is given frames"
     )
     frames: int = Field(default=64, ge=1, description="at most so many are chosen of each video")
-    sampling: Literal["uniform", "fps"] = Field(default="uniform", description="how they are chosen")
+    sampling: Literal["uniform", "fps", "middle"] = Field(default="uniform", description="how they are chosen")
     prompt: Literal["released", "official"] = Field(default="released", description="whose wording")
     time_sentence: bool = Field(default=False, description="tell the model when the frames are")
     score: Literal["generate", "likelihood"] = Field(

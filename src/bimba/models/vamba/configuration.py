@@ -4,7 +4,6 @@ from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
-from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLTextConfig, Qwen2VLVisionConfig
 
 from bimba.models.vamba.released_config import is_released, settings_of_released
 
@@ -97,8 +96,8 @@ class VambaConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
-        self.text_config = _part(self.text_config, QWEN2_VL_7B, Qwen2VLTextConfig)
-        self.vision_config = _part(self.vision_config, {}, Qwen2VLVisionConfig)
+        self.text_config = _part(self.text_config, QWEN2_VL_7B, "qwen2_vl_text")
+        self.vision_config = _part(self.vision_config, {}, "qwen2_vl_vision")
         self.mixer = complete_mixer(self.mixer)
         self._check()
         super().__post_init__(**kwargs)  # type: ignore[no-untyped-call] # untyped there
@@ -140,13 +139,14 @@ class VambaConfig(PreTrainedConfig):
         return (settings_of_released(found) if is_released(found) else found), rest
 
 
-def _part(config: Any, default: dict[str, Any], kind: type[PreTrainedConfig]) -> PreTrainedConfig:
-    """A config object from an object, a dictionary, or nothing."""
+def _part(config: Any, default: dict[str, Any], kind: str) -> PreTrainedConfig:
+    """A config object of transformers from an object, a dictionary, or nothing."""
     if isinstance(config, PreTrainedConfig):
         return config
     settings = dict(default if config is None else config)
     settings.pop("model_type", None)
-    return kind(**settings)
+    # By name: their module cannot be imported while transformers' Auto modules are, which import this one.
+    return AutoConfig.for_model(kind, **settings)
 
 
 AutoConfig.register(VambaConfig.model_type, VambaConfig, exist_ok=True)

@@ -76,7 +76,8 @@ class VambaPreTrainedModel(PreTrainedModel):
         """Initial values of our own modules; Qwen2-VL's are linear layers, norms and an embedding."""
         super()._init_weights(module)  # type: ignore[no-untyped-call] # untyped there
         if isinstance(module, Mamba2Mixer):
-            module.initialise(uniform=init.uniform_, copy=init.copy_)
+            num_layers = self.config.text_config.num_hidden_layers
+            module.initialise(uniform=init.uniform_, copy=init.copy_, num_layers=num_layers)
         elif isinstance(module, VambaDecoderLayer):
             init.constant_(module.alpha, 0.5)
 

@@ -7,8 +7,7 @@ import math
 from dataclasses import fields
 from typing import Any
 
-from transformers import PreTrainedConfig
-from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLTextConfig, Qwen2VLVisionConfig
+from transformers import AutoConfig, PreTrainedConfig
 
 _RELEASED_TYPE, _MIXER = "qwen2_vl", "vision_mamba_mixer_config"
 _OURS = ("cross_attn_use_position_embeddings", "cross_attn_use_layer_norm")
@@ -53,7 +52,7 @@ def settings_of_qwen2_vl(released: dict[str, Any], mixer: dict[str, Any] | None 
     """
     ours = {name: released[name] for name in (*_OURS, *_TOKENS) if name in released}
     ours["text_config"] = _text_settings(released)
-    ours["vision_config"] = _known(released.get("vision_config") or {}, Qwen2VLVisionConfig)
+    ours["vision_config"] = _known(released.get("vision_config") or {}, "qwen2_vl_vision")
     tied = bool((released.get("text_config") or released).get("tie_word_embeddings", False))
     tied = tied or bool(released.get("tie_word_embeddings", False))
     ours |= {"mixer": mixer, "tie_word_embeddings": tied, "model_type": "vamba"}
@@ -111,17 +110,19 @@ def released_settings(config: Any) -> dict[str, Any]:
 
 def _own(config: PreTrainedConfig, but: tuple[str, ...]) -> dict[str, Any]:
     """The settings that are a config's own."""
-    return {name: value for name, value in _known(config.to_dict(), type(config)).items() if name not in but}
+    return {name: value for name, value in _known(config.to_dict(), config.model_type).items() if name not in but}
 
 
 def _text_settings(released: dict[str, Any]) -> dict[str, Any]:
     """Settings of the language model, which older versions of transformers wrote without a section of their own."""
     section = released.get("text_config") or released
-    text = _known(section, Qwen2VLTextConfig)
+    text = _known(section, "qwen2_vl_text")
     return text | {name: section[name] for name in ("rope_scaling", "rope_theta") if name in section}
 
 
-def _known(settings: dict[str, Any], kind: type[PreTrainedConfig]) -> dict[str, Any]:
+def _known(settings: dict[str, Any], kind: str) -> dict[str, Any]:
     """The settings that are a config's own (older versions of transformers wrote more)."""
-    own = {field.name for field in fields(kind)} - {field.name for field in fields(PreTrainedConfig)}
+    own = {field.name for field in fields(type(AutoConfig.for_model(kind)))} - {
+        field.name for field in fields(PreTrainedConfig)
+    }
     return {name: value for name, value in settings.items() if name in own}

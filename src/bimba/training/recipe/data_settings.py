@@ -15,7 +15,7 @@ class Frames(Settings):
 
     Attributes:
         count: at most so many.
-        sampling: "uniform" or "fps" (one a second, if they fit).
+        sampling: "uniform", "middle" (of equal intervals) or "fps" (one a second, if they fit).
         time_sentence: tell the model their times.
         backend: which decoder.
     """
