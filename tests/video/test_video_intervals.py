@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bimba.errors import InputError
-from bimba.video.interval_sampling import choose_in_intervals, middle_indices, middles_at_rate, random_indices
-from bimba.video.sampling import choose_frames
+from bimba.video.interval_sampling import choose_in_intervals, middles_at_rate, random_indices
+from bimba.video.sampling import choose_frames, middle_indices
 
 counts = st.integers(1, 20_000)
 rates = st.floats(0.1, 240.0)

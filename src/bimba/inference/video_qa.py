@@ -88,9 +88,9 @@ class VideoQA(Generic[M, P]):
             question: the question, or a conversation that ends with one.
             num_frames: at most so many frames are chosen; "auto" for one a second, 64 of a short video, and no more
                 than the language model can read beside question and answer.
-            sampling: "uniform" (from the first to the last, as BIMBA was trained), "middle" (of equal intervals, as Vamba
-                was), or "fps": one frame a second where that is at most `num_frames`; a number
-                for so many a second. With "auto" the frames are uniform, and a number is the most a second.
+            sampling: "uniform" (from the first to the last, as BIMBA was trained), "middle" (of equal intervals, as
+                Vamba was), or "fps": one frame a second where that is at most `num_frames`; a number for so many a
+                second. With "auto" the frames are uniform, and a number is the most a second.
             time_sentence: tell the model when the frames are (left out for images and bare frames, and for models that
                 were trained without, see `BimbaConfig.time_sentence`).
             max_new_tokens: room kept for the answer in the language model's context.
