@@ -91,6 +91,8 @@ CONTRACT = {
     PoolingCompressor.__init__: "self, *, pool=(1, 2, 2), pool_mode='bilinear'",
     ops.selective_scan: "x, dt, A, B, C, D=None, z=None, dt_bias=None, dt_softplus=False, *, reverse=False, "
     "initial_state=None, return_final_state=False, positions=None, implementation='auto'",
+    ops.ssd: "x, dt, A, B, C, D=None, dt_bias=None, dt_softplus=False, *, dt_limit=(0.0, inf), seq_idx=None, "
+    "initial_state=None, return_final_state=False, implementation='auto'",
 }
 
 

@@ -8,14 +8,21 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def causal_conv1d_reference(x: Tensor, weight: Tensor, bias: Tensor, *, reverse: bool, activation: bool) -> Tensor:
-    """Arguments and result of `bimba.ops.causal_conv1d`, all given."""
+def causal_conv1d_reference(
+    x: Tensor, weight: Tensor, bias: Tensor, *, reverse: bool, activation: bool, runs: Tensor | None = None
+) -> Tensor:
+    """Arguments and result of `bimba.ops.causal_conv1d`, all given; `runs` [B, L] are the numbers of `run_numbers`."""
     length, num_taps = x.shape[1], weight.shape[2]
     padding = num_taps - 1
     dtype = torch.promote_types(x.dtype, torch.float32)
-    padded = functional.pad(x, (0, 0, 0, padding) if reverse else (0, 0, padding, 0)).to(dtype)
+    sides = (0, padding) if reverse else (padding, 0)
+    padded = functional.pad(x, (0, 0, *sides)).to(dtype)
+    neighbours = None if runs is None else functional.pad(runs, sides)
     mixed = bias.to(dtype).expand(x.shape)
     for tap in range(num_taps):
         offset = padding - tap if reverse else tap
-        mixed = mixed + padded[:, offset : offset + length] * weight[:, 0, tap].to(dtype)
+        seen = padded[:, offset : offset + length]
+        if runs is not None and neighbours is not None:
+            seen = torch.where((neighbours[:, offset : offset + length] == runs).unsqueeze(-1), seen, 0.0)
+        mixed = mixed + seen * weight[:, 0, tap].to(dtype)
     return (functional.silu(mixed) if activation else mixed).to(x.dtype)

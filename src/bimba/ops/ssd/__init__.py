@@ -1,0 +1,94 @@
+"""Mamba-2's scan (SSD): a sequence in heads and its input-dependent steps in, what the states let through out.
+
+Shapes: B batch, L length, H heads, P width of a head, G groups, N state.
+"""
+
+from collections.abc import Mapping
+from math import inf
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bimba.ops.ssd.arguments import SSDArguments, check_tensors, state_dtype_of
+from bimba.ops.ssd.operator import scan_forward
+from bimba.ops.ssd.reference import ssd_reference
+
+IMPLEMENTATIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "reference": "the definition, a loop over time in plain PyTorch, which keeps all states for its gradients",
+        "chunked": "matrix products within chunks, a state between them, in plain PyTorch",
+    }
+)
+"""What each implementation is, by name; all run wherever torch does, and "auto" is "chunked"."""
+
+
+def ssd(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    dt_softplus: bool = False,
+    *,
+    dt_limit: tuple[float, float] = (0.0, inf),
+    seq_idx: Tensor | None = None,
+    initial_state: Tensor | None = None,
+    return_final_state: bool = False,
+    implementation: str = "auto",
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Run the state space recurrence of Mamba-2 over a sequence (arXiv 2405.21060, equation 1 and section 6).
+
+    With s = softplus(dt + dt_bias) (or dt + dt_bias), limited to dt_limit:
+    ``h[t] = exp(s[t] A) h[t-1] + s[t] x[t] B[t]`` and ``y[t] = h[t] C[t] + D x[t]``, for each head.
+    Decays, states and sums are float32 whatever the inputs' dtype (float64 for float64). Every floating tensor has a
+    gradient, once; what the backward pass needs beside the inputs grows with L / 64 states at most.
+
+    Args:
+        x: [B, L, H, P].
+        dt: step sizes [B, L, H].
+        A: [H], negative for a state that fades.
+        B: what enters the state [B, L, G, N]; H / G neighbouring heads share a group.
+        C: what is read from it [B, L, G, N].
+        D: skip weights [H] or [H, P].
+        dt_bias: [H], added to dt.
+        dt_softplus: make steps positive by softplus.
+        dt_limit: least and largest step; what lies outside is moved to the nearest.
+        seq_idx: integers [B, L]: the state is emptied where they change, so that each run of equal numbers is a
+            sequence of its own; the initial state belongs to the first.
+        initial_state: [B, H, P, N], the state before the first step (zeros if not given).
+        return_final_state: also return the state after the last step, so that a sequence can go through in pieces.
+        implementation: "auto" (the best), or a name of `IMPLEMENTATIONS`: "reference", "chunked".
+
+    Returns:
+        y [B, L, H, P] in x's dtype; with `return_final_state` also the state [B, H, P, N].
+
+    Raises:
+        ValueError: shapes, types or devices do not fit, or there is no such implementation.
+    """
+    tensors = {
+        "x": x, "dt": dt, "A": A, "B": B, "C": C, "D": D, "dt_bias": dt_bias, "initial_state": initial_state,
+        "seq_idx": seq_idx,
+    }  # fmt: skip
+    check_tensors(tensors, dt_limit)
+    if implementation != "auto" and implementation not in IMPLEMENTATIONS:
+        raise ValueError(f"ssd implementation {implementation!r} is none of auto, {', '.join(IMPLEMENTATIONS)}.")
+    steps = dt.to(state_dtype_of(x))
+    if dt_bias is not None:
+        steps = steps + dt_bias.to(steps.dtype)
+    if dt_softplus:
+        steps = functional.softplus(steps)
+    arguments = SSDArguments(x, steps.clamp(*dt_limit), A, B, C, D, initial_state, seq_idx)
+    if implementation == "reference":
+        y, final_state = ssd_reference(arguments)
+    else:
+        given = (tensor for tensor in arguments if tensor is not None)
+        save_states = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
+        y, final_state, _ = scan_forward(*arguments, save_states)
+    return (y, final_state) if return_final_state else y
+
+
+__all__ = ["IMPLEMENTATIONS", "ssd"]
