@@ -49,6 +49,19 @@ class GatedRMSNorm(nn.Module):
         )
 
 
+class CausalConv1d(nn.Conv1d):
+    """`bimba.ops.causal_conv1d` with a weight [V, 1, K] and a bias [V], named as torch's convolution has them.
+
+    Called as a module, so that weights that are kept elsewhere are here when they are used.
+    """
+
+    def forward(  # type: ignore[override] # a sequence in pieces, not a picture
+        self, inputs: Tensor, *, initial_state: Tensor | None, seq_idx: Tensor | None
+    ) -> Tensor:
+        """Inputs [B, L, V] -> [B, L, V]."""
+        return causal_conv1d(inputs, self.weight, self.bias, initial_state=initial_state, seq_idx=seq_idx)
+
+
 class Mamba2Mixer(nn.Module):
     """Mamba-2 (arXiv 2405.21060, section 7): projection, convolution, scan in heads, gated norm, projection.
 
@@ -113,7 +126,7 @@ class Mamba2Mixer(nn.Module):
 
         conv_dim = inner_dim + 2 * ngroups * d_state
         self.in_proj = nn.Linear(dim, inner_dim + conv_dim + num_heads, bias=bias)
-        self.conv1d = nn.Conv1d(conv_dim, conv_dim, d_conv, groups=conv_dim, bias=conv_bias)
+        self.conv1d = CausalConv1d(conv_dim, conv_dim, d_conv, groups=conv_dim, bias=conv_bias)
         self.dt_bias = nn.Parameter(torch.empty(num_heads))
         self.A_log = nn.Parameter(torch.empty(num_heads, dtype=torch.float32))
         self.D = nn.Parameter(torch.empty(inner_dim if D_has_hdim else num_heads))
@@ -180,7 +193,7 @@ class Mamba2Mixer(nn.Module):
         conv_dim = self.inner_dim + 2 * groups
         z, conv_inputs, dt = self.in_proj(tokens).split([self.inner_dim, conv_dim, self.num_heads], dim=-1)
         before = None if state is None else state.conv_inputs
-        mixed = causal_conv1d(conv_inputs, self.conv1d.weight, self.conv1d.bias, initial_state=before, seq_idx=seq_idx)
+        mixed = self.conv1d(conv_inputs, initial_state=before, seq_idx=seq_idx)
         x, B, C = mixed.split([self.inner_dim, groups, groups], dim=-1)
         exact = torch.promote_types(self.A_log.dtype, torch.float32)
         y, scan_state = ssd(
