@@ -6,7 +6,9 @@ import pytest
 
 from bimba.errors import InputError
 from bimba.inference import VideoQA
-from bimba.models.bimba.tiny import tiny_model
+from bimba.models.bimba.modeling import BimbaForConditionalGeneration
+from bimba.models.bimba.processing import BimbaProcessor
+from bimba.models.bimba.tiny import tiny_config, tiny_model, tiny_tokenizer
 from bimba.video.source import Video
 
 
@@ -71,3 +73,11 @@ def test_what_is_no_number_of_frames_is_refused(tiny: VideoQA, video: Path, wron
 def test_what_is_no_rate_is_refused(tiny: VideoQA, video: Path, wrong: float) -> None:
     with pytest.raises(InputError, match=r"wanted frame rate is|Sampling is"):
         tiny.ask(video, "What?", sampling=wrong)
+
+
+def test_auto_takes_no_more_groups_than_the_model_learned_queries_for(video: Path) -> None:
+    config = tiny_config(vocab_size=320)
+    config.replace_compressor({"type": "selective_scan", "queries": "learned", "learned_grid": [12, 2, 2]})
+    processor = BimbaProcessor.from_config(config, tiny_tokenizer())
+    qa = VideoQA(BimbaForConditionalGeneration(config).eval(), processor)  # type: ignore[no-untyped-call] # untyped there
+    assert qa.prepare(video, "What?", num_frames="auto")["num_video_frames"].tolist() == [12]

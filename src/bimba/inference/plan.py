@@ -12,7 +12,7 @@ from bimba.inference.calibration import TimePlan
 from bimba.inference.clip import Clip, ClipFile
 from bimba.inference.looked_at import LookedAt, count_tokens
 from bimba.inference.memory import MemoryPlan, plan_memory
-from bimba.inference.request import RequestBuilder, checked_turns, context_length, messages_about
+from bimba.inference.request import RequestBuilder, checked_turns, context_length, messages_about, most_groups
 from bimba.inference.vamba_memory import plan_vamba_memory
 from bimba.models.vamba.configuration import VambaConfig
 from bimba.text.prompts import Message, chatml
@@ -220,7 +220,6 @@ def fit(
             max_video_tokens=max_video_tokens,
         )
         return fit_frames(wanted, lambda count: count_tokens(outline, file.shortened(count, "uniform")).num_tokens)
-    learned = config.compressor.get("queries") == "learned"
     wanted = Wanted(
         num_available=file.num_available,
         average_fps=file.average_fps,
@@ -229,7 +228,7 @@ def fit(
         sampling=sampling,
         max_video_tokens=max_video_tokens,
         may_pool=not keep_pooling and config.compressor["type"] != "none",
-        most_groups=int(config.compressor["learned_grid"][0]) if learned else None,
+        most_groups=most_groups(config),
     )
     turns = checked_turns(question, has_video=True)
     count_text = _count_bytes(file, turns, time_sentence and config.time_sentence)

@@ -13,6 +13,7 @@ from bimba.inference.budget_of_frames import fit_frames
 from bimba.inference.clip import Clip, ClipFile
 from bimba.inference.opening import Opened
 from bimba.models.kinds import VideoConfig, VideoProcessor
+from bimba.models.vamba.configuration import VambaConfig
 from bimba.models.vamba.processing import VambaProcessor
 from bimba.text.prompts import VIDEO_TOKEN, Message, question_about_video, time_sentence
 from bimba.video.sampling import SamplingOrRate, wanted_rate
@@ -50,6 +51,7 @@ class RequestBuilder:
         turns: the conversation, checked.
         sampling: "uniform", "fps" or a number of frames a second.
         time_sentence: tell the model the frames' times, if it was trained with them.
+        most_groups: of frames that the model's compressor can make, which learned so many queries; None for any number.
     """
 
     processor: VideoProcessor
@@ -57,6 +59,7 @@ class RequestBuilder:
     turns: tuple[Message, ...]
     sampling: SamplingOrRate
     time_sentence: bool
+    most_groups: int | None = None
 
     def build(self, num_frames: int) -> Request:
         """Choose at most `num_frames` frames and write the prompt.
@@ -95,7 +98,14 @@ class RequestBuilder:
         rate = wanted_rate(self.sampling)
         if rate is not None:
             self.video.check_timed()
-        wanted = Wanted(self.video.num_available, self.video.average_fps, AUTO, fps=rate, may_pool=False)
+        wanted = Wanted(
+            self.video.num_available,
+            self.video.average_fps,
+            AUTO,
+            fps=rate,
+            may_pool=False,
+            most_groups=self.most_groups,
+        )
         if isinstance(self.processor, VambaProcessor):
             size = (self.video.info.height, self.video.info.width)
             return fit_frames(wanted, lambda count: self.processor.tokens_of(count, size))
@@ -162,6 +172,13 @@ def build_request(
 
     check_length(request, context_length, max_new_tokens, way_out)
     return request
+
+
+def most_groups(config: VideoConfig) -> int | None:
+    """Groups of frames that a model's compressor can make; None for any number."""
+    if isinstance(config, VambaConfig) or config.compressor.get("queries") != "learned":
+        return None
+    return int(config.compressor["learned_grid"][0])
 
 
 def context_length(config: VideoConfig) -> int | None:

@@ -28,6 +28,7 @@ from bimba.inference.request import (
     build_request,
     checked_turns,
     context_length,
+    most_groups,
 )
 from bimba.inference.run import AnswerStream, Run
 from bimba.inference.stopwatch import Stopwatch
@@ -365,7 +366,8 @@ class VideoQA(Generic[M, P]):
         if isinstance(opened, EncodedVideo):
             opened.check_encoder(self.encoder_identity, self.model.config.text_config.hidden_size)
         with watch.stage("prompt"):
-            builder = RequestBuilder(self.processor, opened, turns, sampling, time_sentence)
+            groups = most_groups(self.model.config)
+            builder = RequestBuilder(self.processor, opened, turns, sampling, time_sentence, groups)
             return builder, build_request(builder, num_frames, self.context_length, max_new_tokens)
 
     @property
