@@ -29,8 +29,8 @@ def answer(model: Any, processor: Any, frames: torch.Tensor) -> list[int]:
 
 
 def test_auto_classes_give_our_model(vamba_folder: Path, frames: torch.Tensor) -> None:
-    model = AutoModelForImageTextToText.from_pretrained(vamba_folder)
-    processor = AutoProcessor.from_pretrained(vamba_folder)
+    model: Any = AutoModelForImageTextToText.from_pretrained(vamba_folder)
+    processor: Any = AutoProcessor.from_pretrained(vamba_folder)
     assert type(AutoConfig.from_pretrained(vamba_folder)).model_type == "vamba"
     assert isinstance(model, VambaForConditionalGeneration)
     assert isinstance(processor, VambaProcessor)
