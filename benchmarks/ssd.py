@@ -1,7 +1,7 @@
 """Mamba-2's scan beside a recurrence in torch and transformers' own path, in the same run: a section in Markdown.
 
 `python -m benchmarks.ssd` compares them with each other first, then measures them in turns, and writes
-`results/<date>-ssd.md`. `--steps N` takes another length.
+`results/<date>-ssd.md`. `--steps N` takes another length, `--threads N` so many threads.
 
 Shapes: B batch (1), L length, H heads, P width of a head, N state; one group.
 """
@@ -104,7 +104,8 @@ def report(length: int) -> str:
     by_input = [_errors(dict(zip(both, found, strict=True)), RIVAL) for found in zip(*gradients.values(), strict=True)]
     learnt = {name: max(each[name] for each in by_input) for name in both}
     calls = {name: partial(_differentiate, call, inputs, grad_y) for name, call in both.items()}
-    where = f"{torch.get_num_threads()} threads of a CPU"
+    threads = torch.get_num_threads()
+    where = f"{threads} threads of a CPU" if threads > 1 else "one thread of a CPU"
     return "\n\n".join(
         [
             f"## L {length:,}, {HEADS} heads of {WIDTH}, N {STATE}, float32, {where}",
@@ -148,7 +149,10 @@ def main() -> None:
     """Measure, print, write results/<date>-ssd.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=8192, help="length of the sequence")
-    section = report(parser.parse_args().steps)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    section = report(given.steps)
     print(section)
     path = write_report("Mamba-2's scan", [section], suffix="-ssd")
     print(f"written to {path}")

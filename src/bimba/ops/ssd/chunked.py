@@ -54,9 +54,7 @@ def forward(arguments: SSDArguments, *, save_states: bool) -> SSDResult:
     for number, piece in enumerate(scan.chunks.pieces):
         if save_states:
             saved[number] = state
-        loaded = scan.load(piece, state)
-        _read(scan, loaded, y)
-        state = loaded.states[-1]
+        _read(scan, scan.load(piece), state, y)
     return SSDResult(y, scan.as_heads(state).clone(), saved)
 
 
@@ -66,7 +64,7 @@ def backward(arguments: SSDArguments, saved_states: Tensor, grad_y: Tensor, grad
     gradients = _Sums(arguments)
     carried = scan.as_groups(grad_state)
     for piece, state in reversed(list(zip(scan.chunks.pieces, saved_states, strict=True))):
-        carried = _differentiate(scan, scan.load(piece, state), grad_y, carried, gradients)
+        carried = _differentiate(scan, scan.load(piece), state, grad_y, carried, gradients)
     return gradients.finished(scan.as_heads(carried))
 
 
@@ -83,7 +81,6 @@ class _Piece(NamedTuple):
         C: [K, B, G, J, N].
         scores: C[t] . B[j] where there is a way from j to t, else 0 [K, B, G, J, J].
         decays: see there.
-        states: before each chunk and after the last [K + 1, B, G, N, R * P].
     """
 
     chunks: slice
@@ -95,7 +92,6 @@ class _Piece(NamedTuple):
     C: Tensor
     scores: Tensor
     decays: Decays
-    states: Tensor
 
 
 class _Scan:
@@ -112,12 +108,12 @@ class _Scan:
         self._decays = find_decays(arguments.steps, self.rates, arguments.seq_idx, self.chunks)
 
     def first_state(self) -> Tensor:
-        """[B, G, N, R * P]."""
+        """[B, G, N, R * P], to be changed in place."""
         given, dtype = self.arguments.initial_state, self.arguments.state_dtype
         if given is None:
             shape = (self.batch, self.groups, self.state_dim, self.heads_a_group * self.width)
             return torch.zeros(shape, dtype=dtype, device=self.arguments.x.device)
-        return self.as_groups(given.to(dtype))
+        return self.as_groups(given.to(dtype)).clone(memory_format=torch.contiguous_format)
 
     def as_groups(self, state: Tensor) -> Tensor:
         """[B, H, P, N] -> [B, G, N, R * P]."""
@@ -143,11 +139,11 @@ class _Scan:
         """[K, B, G, R, J, P] to its place in [B, L, H, P]."""
         self.chunks.paste(piece, values.permute(0, 1, 4, 2, 3, 5), target.unflatten(2, (self.groups, -1)))
 
-    def load(self, piece: slice, state: Tensor) -> _Piece:
-        """What both passes need of a piece, from the state before it."""
+    def load(self, piece: slice) -> _Piece:
+        """What both passes need of a piece."""
         taken, arguments, decays = self.workspace, self.arguments, self._decays.of(piece)
         x = self.cut(piece, arguments.x)
-        K, *_, num_steps, _ = x.shape
+        num_steps = x.shape[4]
         steps = decays.steps.unflatten(2, (self.groups, -1))
         inputs = torch.mul(x, steps.unsqueeze(-1), out=taken("inputs", *x.shape))
         by_row = inputs.transpose(3, 4)
@@ -158,12 +154,21 @@ class _Scan:
         scores = taken("scores", *shape[:4], num_steps)
         _multiply(C, B.mT, scores)
         decays.mask(scores)
-        states = taken("states", K + 1, *state.shape)
+        return _Piece(piece, x, steps, inputs, left_inputs, B, C, scores, decays)
+
+    def pass_over(self, piece: _Piece, number: int, state: Tensor) -> None:
+        """Take the state [B, G, N, R * P] over a chunk of the piece, in place."""
+        state.unflatten(3, (self.heads_a_group, self.width)).mul_(self._over_states(piece.decays.whole[number]))
+        _multiply(piece.B[number].mT, piece.left_inputs[number].flatten(3), state, add=True)
+
+    def states(self, piece: _Piece, state: Tensor) -> Tensor:
+        """Those before each chunk of the piece and after the last [K + 1, B, G, N, R * P], from the first."""
+        states = self.workspace("states", piece.x.shape[0] + 1, *state.shape)
         states[0].copy_(state)
-        _multiply(B.mT, left_inputs.flatten(4), states[1:])
-        for number in range(K):
-            self._fade_into(states[number + 1], states[number], decays.whole[number])
-        return _Piece(piece, x, steps, inputs, left_inputs, B, C, scores, decays, states)
+        _multiply(piece.B.mT, piece.left_inputs.flatten(4), states[1:])
+        for number in range(states.shape[0] - 1):
+            self._fade_into(states[number + 1], states[number], piece.decays.whole[number])
+        return states
 
     def fade(self, piece_states: Tensor, decays: Decays) -> None:
         """Add to each state [K + 1, B, G, N, R * P] what is left of the one after it, the last first, in place."""
@@ -173,8 +178,12 @@ class _Scan:
     def _fade_into(self, state: Tensor, other: Tensor, whole: Tensor) -> None:
         """Add what is left of the other [B, G, N, R * P] by the shares [B, H], in place."""
         split = (self.heads_a_group, self.width)
-        shares = whole.unflatten(1, (self.groups, 1, self.heads_a_group, 1))
-        state.unflatten(3, split).addcmul_(other.unflatten(3, split), shares)
+        state.unflatten(3, split).addcmul_(other.unflatten(3, split), self._over_states(whole))
+
+    def _over_states(self, whole: Tensor) -> Tensor:
+        """[B, H] -> [B, G, 1, R, 1]."""
+        shares: Tensor = whole.unflatten(1, (self.groups, 1, self.heads_a_group, 1))
+        return shares
 
     def by_row(self, shares: Tensor) -> Tensor:
         """[K, B, H, J] -> [K, B, G, J, R, 1]."""
@@ -192,8 +201,8 @@ def _multiply(left: Tensor, right: Tensor, result: Tensor, *, add: bool = False)
         torch.bmm(left, right, out=flat)
 
 
-def _read(scan: _Scan, piece: _Piece, y: Tensor) -> None:
-    """Outputs of a piece, to their place in y [B, L, H, P]."""
+def _read(scan: _Scan, piece: _Piece, state: Tensor, y: Tensor) -> None:
+    """Outputs of a piece, to their place in y [B, L, H, P]; takes the state before the piece behind it, in place."""
     taken, decays = scan.workspace, piece.decays
     mixed = decays.between(taken).view(*piece.inputs.shape[:4], *piece.scores.shape[3:])
     mixed.mul_(piece.scores.unsqueeze(3))
@@ -203,7 +212,9 @@ def _read(scan: _Scan, piece: _Piece, y: Tensor) -> None:
         torch.mul(piece.x, _skip(scan, D), out=near)
     _multiply(mixed, piece.inputs, near, add=D is not None)
     far = taken("far", *piece.left_inputs.shape)
-    _multiply(piece.C, piece.states[:-1], far.flatten(4))
+    for number in range(far.shape[0]):
+        _multiply(piece.C[number], state, far[number].flatten(3))
+        scan.pass_over(piece, number, state)
     far.mul_(scan.by_row(decays.entering))
     place = scan.place(piece.chunks, y)
     if place is None:
@@ -248,23 +259,26 @@ class _Sums:
         )
 
 
-def _differentiate(scan: _Scan, piece: _Piece, grad_y: Tensor, carried: Tensor, gradients: _Sums) -> Tensor:
+def _differentiate(
+    scan: _Scan, piece: _Piece, state: Tensor, grad_y: Tensor, carried: Tensor, gradients: _Sums
+) -> Tensor:
     """Gradients of a piece, to their places, and that of the state before it, from that of the state after it."""
     taken, decays = scan.workspace, piece.decays
-    K = piece.states.shape[0] - 1
+    before = scan.states(piece, state)[:-1]
+    K = before.shape[0]
     by_head, by_row = piece.inputs.shape, piece.left_inputs.shape
     near = taken("grad_near", *by_head).copy_(scan.cut(piece.chunks, grad_y))
     far = torch.mul(near.transpose(3, 4), scan.by_row(decays.entering), out=taken("grad_far", *by_row))
 
     # Through what is read from states: C, the states, and the shares that enter.
-    states = taken("grad_states", *piece.states.shape)
+    states = taken("grad_states", K + 1, *state.shape)
     states[K].copy_(carried)
     _multiply(piece.C.mT, far.flatten(4), states[:K])
     scan.fade(states, decays)
     C = taken("grad_C", *piece.C.shape)
-    _multiply(far.flatten(4), piece.states[:K].mT, C)
+    _multiply(far.flatten(4), before.mT, C)
     read = taken("far", *by_row)
-    _multiply(piece.C, piece.states[:K], read.flatten(4))
+    _multiply(piece.C, before, read.flatten(4))
     entering = read.mul_(far).sum(-1).transpose(3, 4)
 
     # Through what is written to states: B, the inputs, and the shares that leave.
@@ -275,7 +289,7 @@ def _differentiate(scan: _Scan, piece: _Piece, grad_y: Tensor, carried: Tensor, 
     written.mul_(scan.by_row(decays.leaving))
     product = taken("product", *by_row)
     leaving = torch.mul(written, piece.inputs.transpose(3, 4), out=product).sum(-1).transpose(3, 4)
-    kept = torch.mul(piece.states[:K], states[1:], out=taken("kept", *states[1:].shape))
+    kept = torch.mul(before, states[1:], out=taken("kept", *states[1:].shape))
     split = (scan.heads_a_group, scan.width)
     whole = kept.unflatten(4, split).sum((3, 5)) * decays.whole.unflatten(2, (scan.groups, -1))
 
