@@ -13,7 +13,9 @@ from bimba.checkpoints.outline import read_outline
 from bimba.errors import CheckpointError, InputError
 from bimba.inference import VideoQA
 from bimba.inference.clip import ClipFile
+from bimba.inference.encoder import encode_clip
 from bimba.inference.plan import fit, plan
+from bimba.inference.stopwatch import Stopwatch
 from bimba.models.vamba.context import VideoContext
 from bimba.models.vamba.modeling import VambaForConditionalGeneration
 from bimba.needles import make_needles
@@ -121,6 +123,35 @@ def test_what_needs_tokens_in_a_prompt_is_refused(vamba: VideoQA, video: Path) -
             refused()
 
 
+ODD = ["What does <video> mean in HTML?", "Is <|vision_start|><|vision_end|> a word?"]
+
+
+@pytest.mark.parametrize("question", ODD)
+def test_what_looks_like_a_placeholder_is_somebodys_words(question: str, vamba: VideoQA, video: Path) -> None:
+    answer = vamba.ask(video, question, num_frames=4, max_new_tokens=3)
+    assert answer.num_video_tokens == 2 * 2 * 4
+    assert vamba.ask(None, question, max_new_tokens=3).num_video_tokens == 0
+    chat = vamba.chat(video, num_frames=4)
+    assert chat.ask(question, max_new_tokens=3).token_ids == answer.token_ids
+    chat.ask(question, max_new_tokens=3)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8])
+def test_size_of_pieces_changes_nothing(size: int, vamba: VideoQA, video: Path) -> None:
+    clip = ClipFile(Video(video)).choose(8, "middle")
+    found: Any = encode_clip(
+        vamba.model, vamba.processor, clip, Stopwatch(vamba.model.input_device), frames_per_step=size
+    )
+    whole: Any = vamba.chat(video, num_frames=8, sampling="middle").clip
+    for one, other in zip(found.layers, whole.features.layers, strict=True):
+        torch.testing.assert_close(one.keys, other.keys, atol=1e-4, rtol=1e-4)
+
+
+def test_auto_takes_middles(vamba: VideoQA, video: Path) -> None:
+    auto = vamba.ask(video, "?", num_frames="auto", sampling=2, max_new_tokens=1).frame_seconds
+    assert auto == vamba.ask(video, "?", num_frames=12, sampling="middle", max_new_tokens=1).frame_seconds
+
+
 def test_settings_that_pool_are_refused(vamba_folder: Path) -> None:
     with pytest.raises(InputError, match="drops no token"):
         bimba.load(vamba_folder, config_overrides={"temporal_pooling": 4})
@@ -194,3 +225,28 @@ def test_incomplete_folders_are_refused(vamba_folder: Path, tmp_path: Path) -> N
         (lacking / name).unlink()
         with pytest.raises(CheckpointError, match="lacks"):
             bimba.load(lacking)
+
+
+DAMAGED = [
+    {"vision_config": [1]}, {"dtype": "floaty"}, {"mixer": {"headdim": "64"}}, {"text_config": {"hidden_act": "nope"}},
+    {"text_config": {"num_attention_heads": 0}}, {"text_config": "x"}, {"mixer": "yes"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", DAMAGED, ids=str)
+def test_damaged_settings_are_an_error_in_our_words(
+    settings: dict[str, Any], vamba_folder: Path, tmp_path: Path
+) -> None:
+    damaged = change(vamba_folder, tmp_path / "damaged", **settings)
+    for reads in (bimba.load, read_outline):
+        with pytest.raises((CheckpointError, InputError)):
+            reads(damaged)
+
+
+def test_processor_of_another_model_is_refused(vamba_folder: Path, tmp_path: Path) -> None:
+    other = change(vamba_folder, tmp_path / "other")
+    file = other / "processor_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"merge_size": 4}))
+    for reads in (bimba.load, read_outline):
+        with pytest.raises(CheckpointError, match="has merge_size 4, its vision tower 2"):
+            reads(other)

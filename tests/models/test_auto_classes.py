@@ -21,6 +21,10 @@ ORDERS = {
     "bare transformers first": f"import transformers\nimport bimba\n{AUTO}",
     "one auto class before": f"from transformers import AutoConfig\nimport bimba\n{AUTO}",
     "our module directly": f"from bimba.models.bimba import processing\n{AUTO}",
+    "a model of transformers before": f"import bimba\nfrom transformers import LlamaForCausalLM\n{AUTO}",
+    "its layers before": f"import bimba\nfrom transformers.modeling_layers import GradientCheckpointingLayer\n{AUTO}",
+    "a Qwen2-VL before": f"import bimba\nfrom transformers import Qwen2VLForConditionalGeneration\n{AUTO}",
+    "a part of ours directly": f"from bimba.models.vamba import layer\n{AUTO}",
     "our config directly": f"from bimba.models.bimba.configuration import BimbaConfig\n{AUTO}",
 }
 

@@ -38,7 +38,8 @@ def convert_vamba(folder: Path, place: Path, on_tensors: OnTensors | None) -> Co
     """
     if not is_released(read_json(folder / CONFIG_NAME)):
         raise CheckpointError(f"{folder} is in our layout already.", fix="use it as it is, or --reverse.")
-    config, processor = read_vamba_config(folder), read_vamba_processor(folder)
+    config = read_vamba_config(folder)
+    processor = read_vamba_processor(folder, config)
     tensors = open_folder(folder)
     _check(tensors, config, folder)
     config.architectures = [VambaForConditionalGeneration.__name__]
@@ -82,7 +83,7 @@ def reverse_vamba(folder: Path, place: Path, on_tensors: OnTensors | None) -> Co
                     (out / INDEX_NAME).unlink(missing_ok=True)
             return Conversion(place, "released Vamba", len(tensors))
     note = "The folder keeps no released files of these settings, so its small files are made from them."
-    processor = read_vamba_processor(folder)
+    processor = read_vamba_processor(folder, config)
     with new_folder(place) as out:
         write_json(out / CONFIG_NAME, released_settings(config))
         _generation_config(folder, config).save_pretrained(out)

@@ -78,7 +78,7 @@ def read_outline(
     if source.kind == "vamba":
         refuse_overrides(overrides)
         config_of_vamba = read_vamba_config(source.folder)
-        processor_of_vamba = read_vamba_processor(source.folder)
+        processor_of_vamba = read_vamba_processor(source.folder, config_of_vamba)
         return ModelOutline(config_of_vamba, processor_of_vamba, _stored_dtype(settings, str(model)))
     try:
         if source.kind != "released":

@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+from huggingface_hub.errors import StrictDataclassError
+
 from bimba.checkpoints.tensors import open_folder
 from bimba.errors import CheckpointError, InputError
 from bimba.models.vamba.configuration import VambaConfig
@@ -12,6 +15,10 @@ from bimba.models.vamba.released_config import is_plain_qwen2_vl, is_released
 
 NOT_QUANTIZED = ("vision_mixer", "lm_head", "visual")
 """The mixers sum over tens of thousands of steps, the tower is a sixteenth of the weights: they stay as they are."""
+
+
+_MISFITS = (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError, RuntimeError, StrictDataclassError)
+"""What transformers and torch raise on settings that are damaged, or not of this kind of model."""
 
 
 def is_vamba(settings: dict[str, Any]) -> bool:
@@ -41,14 +48,16 @@ def read_vamba_config(folder: Path) -> VambaConfig:
     """
     try:
         config: VambaConfig = VambaConfig.from_pretrained(folder)
-    except (ValueError, TypeError) as error:
+        with torch.device("meta"):
+            VambaForConditionalGeneration(config)
+    except _MISFITS as error:
         raise CheckpointError(
-            f"{folder} has settings that do not fit: {error}", fix="check its config.json."
+            f"{folder} has settings that do not fit ({type(error).__name__}: {error}).", fix="check its config.json."
         ) from error
     return config
 
 
-def read_vamba_processor(folder: Path) -> VambaProcessor:
+def read_vamba_processor(folder: Path, config: VambaConfig) -> VambaProcessor:
     """The processor of a Vamba; code that a folder may bring along is never run.
 
     Raises:
@@ -56,11 +65,23 @@ def read_vamba_processor(folder: Path) -> VambaProcessor:
     """
     try:
         processor: VambaProcessor = VambaProcessor.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, *_MISFITS) as error:
         raise CheckpointError(
             f"the tokenizer or the image processor of {folder} cannot be read ({type(error).__name__}: {error}).",
             fix="fetch or copy tokenizer.json, tokenizer_config.json and preprocessor_config.json again.",
         ) from error
+    vision = config.vision_config
+    pairs = {
+        "patch_size": vision.patch_size,
+        "temporal_patch_size": vision.temporal_patch_size,
+        "merge_size": vision.spatial_merge_size,
+    }
+    for name, wanted in pairs.items():
+        if getattr(processor, name) != wanted:
+            raise CheckpointError(
+                f"the processor of {folder} has {name} {getattr(processor, name)}, its vision tower {wanted}.",
+                fix="copy processor_config.json or preprocessor_config.json again from where the model was made.",
+            )
     return processor
 
 
@@ -106,4 +127,4 @@ def load_vamba(
             f"the weights of {folder} do not fit its config.json: {error}", fix="fetch or convert it again."
         ) from error
     model, report = loaded
-    return model, read_vamba_processor(folder), report
+    return model, read_vamba_processor(folder, config), report

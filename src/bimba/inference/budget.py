@@ -71,7 +71,7 @@ class Wanted:
         average_fps: its frames a second; None where they have no times.
         frames: at most so many, or "auto".
         fps: so many a second: all of them, or with "auto" that many at most; None if no rate is named.
-        sampling: "uniform" or "fps", how a number of frames is chosen.
+        sampling: "uniform", "fps" or "middle", how a number of frames is chosen.
         max_video_tokens: V at most; None for whatever the language model can read.
         may_pool: whether more frames may be pooled into one than the model does by itself.
         most_groups: that its compressor can make; None for any number.

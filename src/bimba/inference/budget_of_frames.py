@@ -12,6 +12,9 @@ from bimba.video.sampling import SamplingOrRate, every_nth
 MOST_FRAMES = 1024
 """Frames that "auto" takes at most: as many as the released Vamba was evaluated with."""
 
+AS_TRAINED = "middle"
+"""How "auto" chooses them: as Vamba was trained."""
+
 
 def fit_frames(wanted: Wanted, tokens_of: Callable[[int], int]) -> Fit:
     """Choose how many frames are read.
@@ -36,7 +39,7 @@ def fit_frames(wanted: Wanted, tokens_of: Callable[[int], int]) -> Fit:
         middle = (low + high) // 2
         low, high = (middle, high) if tokens_of(middle) <= limit else (low, middle)
     if low and isinstance(wanted.frames, str):
-        return Fit(low, "uniform", 1, tokens_of(low))
+        return Fit(low, AS_TRAINED, 1, tokens_of(low))
     fix = f"take at most {low:,} frames (--frames {low})" if low else f"allow {tokens_of(1):,} or more"
     raise InputError(
         f"{most:,} frames are {tokens_of(most):,} tokens of the video, and {limit:,} may be taken "
@@ -52,10 +55,10 @@ def _asked(wanted: Wanted) -> tuple[int, SamplingOrRate]:
             return _num_at(wanted, wanted.fps), wanted.fps
         return min(wanted.frames, wanted.num_available), wanted.sampling
     if wanted.average_fps is None and wanted.fps is None:
-        return min(wanted.num_available, MOST_FRAMES), "uniform"
+        return min(wanted.num_available, MOST_FRAMES), AS_TRAINED
     if wanted.fps is not None:
-        return min(_num_at(wanted, wanted.fps), MOST_FRAMES), "uniform"
-    return min(wanted.num_available, max(DEFAULT_FRAMES, min(_num_at(wanted, AUTO_FPS), MOST_FRAMES))), "uniform"
+        return min(_num_at(wanted, wanted.fps), MOST_FRAMES), AS_TRAINED
+    return min(wanted.num_available, max(DEFAULT_FRAMES, min(_num_at(wanted, AUTO_FPS), MOST_FRAMES))), AS_TRAINED
 
 
 def _num_at(wanted: Wanted, fps: float) -> int:

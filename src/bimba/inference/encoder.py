@@ -51,7 +51,8 @@ def encode_clip(
             "vision" and "mix"). The first two are spent in a thread of their own, beside the others.
         question_ids: words of the question, for a model that reads them first.
         progress: told how far it is.
-        frames_per_step: that the vision tower looks at together; it bounds the memory, and changes nothing else.
+        frames_per_step: that the vision tower looks at together, or a few more where several are one; it bounds the
+            memory, and changes nothing else.
 
     Returns:
         tokens [V, D] of BIMBA, keys and values of Vamba.
@@ -60,7 +61,8 @@ def encode_clip(
         VideoError: a frame cannot be decoded.
     """
     told: Progress = progress or _untold
-    pieces = _resized(processor, clip, watch, told, frames_per_step)
+    size = -(-frames_per_step // processor.temporal_patch_size) * processor.temporal_patch_size
+    pieces = _resized(processor, clip, watch, told, size)
     question = None
     if isinstance(model, BimbaForConditionalGeneration) and model.config.reads_question:
         ids = torch.tensor(list(question_ids), dtype=torch.int64, device=model.input_device)

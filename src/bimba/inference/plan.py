@@ -196,7 +196,7 @@ def fit(
             reckoned with, which no tokenizer of bytes exceeds.
         frames: at most so many, or "auto".
         fps: take so many a second.
-        sampling: as in `VideoQA.ask`, "uniform" or "fps".
+        sampling: as in `VideoQA.ask`, "uniform", "fps" or "middle".
         max_video_tokens: at most so many tokens of the video; None for what the language model can read.
         keep_pooling: pool no more frames into one than the outline says.
         time_sentence: as in `VideoQA.ask`.

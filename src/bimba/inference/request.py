@@ -49,7 +49,7 @@ class RequestBuilder:
         processor: the model's.
         video: the opened video, None to ask without one.
         turns: the conversation, checked.
-        sampling: "uniform", "fps" or a number of frames a second.
+        sampling: "uniform", "middle", "fps" or a number of frames a second.
         time_sentence: tell the model the frames' times, if it was trained with them.
         most_groups: of frames that the model's compressor can make, which learned so many queries; None for any number.
     """

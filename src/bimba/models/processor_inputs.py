@@ -3,7 +3,7 @@
 Shapes: B prompts, L longest prompt.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,32 @@ def listed(videos: Any, images: Any) -> list[Any]:
         ValueError: a video is a path.
     """
     if images is not None:
-        is_one = isinstance(images, Image) or (isinstance(images, np.ndarray | Tensor) and images.ndim == 3)
-        return [[image] for image in ([images] if is_one else images)]
+        return [[image] for image in ([images] if _is_image(images) else _flat(images, _is_image))]
     if isinstance(videos, np.ndarray | Tensor) and videos.ndim == 4:
         return [videos]
-    given = list(videos) if videos is not None else []
+    given = [] if videos is None else _flat(videos, _is_video)
     if any(isinstance(video, str | Path) for video in given):
         raise ValueError(_NO_FILES)
     return given
+
+
+def _is_image(value: Any) -> bool:
+    return isinstance(value, Image) or (isinstance(value, np.ndarray | Tensor) and value.ndim <= 3)
+
+
+def _is_video(value: Any) -> bool:
+    """Whether it is frames, and not several videos of one prompt."""
+    if isinstance(value, list | tuple):
+        return all(_is_image(frame) or isinstance(frame, str | Path) for frame in value)
+    return True
+
+
+def _flat(values: Any, is_one: Callable[[Any], bool]) -> list[Any]:
+    """Videos or images in order, whether they come one by one or as a list for each prompt (as transformers does)."""
+    flat: list[Any] = []
+    for value in values:
+        flat += [value] if is_one(value) or not isinstance(value, list | tuple) else list(value)
+    return flat
 
 
 def frame_array(frame: Any) -> np.ndarray:
@@ -42,6 +60,8 @@ def frame_array(frame: Any) -> np.ndarray:
     if isinstance(frame, Image):
         return np.asarray(frame.convert("RGB"))
     array: np.ndarray = frame.numpy(force=True) if isinstance(frame, Tensor) else np.asarray(frame)
+    if array.ndim == 2 and array.dtype == np.uint8:  # gray
+        array = np.repeat(array[:, :, None], 3, axis=2)
     if array.dtype.kind in "UO":
         raise ValueError(_NO_FILES)
     return array

@@ -20,7 +20,7 @@ VISION_MARKS = "<|vision_start|><|vision_end|>"
 """What stands where a video or an image goes in Vamba's prompts; nothing of it is ever put in between."""
 
 # Whoever writes the placeholder alone in front of a question puts a space or a newline behind it, which goes, too.
-_VISION_PLACEHOLDER = re.compile("<(?:video|image)>[ \n]?")
+_VISION_PLACEHOLDERS = ("<video>", VIDEO_TOKEN)
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,18 @@ def chatml(messages: Sequence[Message], *, add_generation_prompt: bool = True) -
     return text + "<|im_start|>assistant\n" if add_generation_prompt else text
 
 
-def with_vision_marks(text: str) -> str:
+def with_vision_marks(text: str, *placeholders: str) -> str:
     """A text with Vamba's marks for each `<image>` and `<video>`, and for the space or newline behind it.
+
+    Args:
+        text: of a user.
+        placeholders: others than these two.
 
     The public code takes a placeholder only with a space behind it, and `<image>` only where there is no `<video>`;
     others stay in its prompt as words. Here none does.
     """
-    return _VISION_PLACEHOLDER.sub(VISION_MARKS, text)
+    words = "|".join(map(re.escape, placeholders or _VISION_PLACEHOLDERS))
+    return re.sub(f"(?:{words})[ \n]?", VISION_MARKS, text)
 
 
 def vamba_messages(messages: Sequence[Message]) -> list[Message]:

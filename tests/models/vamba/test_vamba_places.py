@@ -3,14 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from PIL import Image
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, pipeline
 
 import bimba
 from bimba.inference import VideoQA
 from bimba.models.vamba.modeling import VambaForConditionalGeneration
 from bimba.models.vamba.processing import VambaProcessor
+from bimba.text.prompts import Message
 from vamba_model import save_tiny_vamba
 
 
@@ -52,6 +55,39 @@ def test_weights_on_disk_are_brought_when_they_are_used(
     model = VambaForConditionalGeneration.from_pretrained(vamba_folder, device_map=places, offload_folder=tmp_path)
     assert any(weight.device.type == "meta" for weight in model.parameters())
     assert answer(model, qa.processor, frames) == answer(qa.model, qa.processor, frames)
+
+
+def test_pipeline_answers_about_an_image(vamba_folder: Path) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 100, 3), dtype=np.uint8))
+    turns = [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": "What is it?"}]}]
+    asked = pipeline("image-text-to-text", model=str(vamba_folder))
+    found = asked(text=turns, max_new_tokens=4, do_sample=False)[0]["generated_text"][-1]["content"]
+    qa: Any = bimba.load(vamba_folder)
+    rendered = qa.processor.render([Message("user", "<image>What is it?")])
+    batch = qa.processor(rendered, images=[image])
+    output = qa.model.generate(**batch, max_new_tokens=4, do_sample=False)
+    assert found == qa.processor.tokenizer.decode(output[0, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def test_caches_of_a_fixed_size(vamba_folder: Path, frames: torch.Tensor) -> None:
+    qa: Any = bimba.load(vamba_folder)
+    inputs = qa.prepare(frames.numpy(), "What is shown?")
+    usual = qa.model.generate(**inputs, max_new_tokens=5, do_sample=False)
+    fixed = qa.model.generate(**inputs, max_new_tokens=5, do_sample=False, cache_implementation="static")
+    assert fixed.equal(usual)
+
+
+def test_prompts_may_come_as_embeddings_or_by_transformers_own_name(vamba_folder: Path, frames: torch.Tensor) -> None:
+    qa: Any = bimba.load(vamba_folder)
+    inputs = qa.prepare(frames.numpy(), "What is shown?")
+    usual = qa.model.generate(**inputs, max_new_tokens=5, do_sample=False)
+    ids = inputs.pop("input_ids")
+    assert qa.model.generate(inputs=ids, **inputs, max_new_tokens=5, do_sample=False).equal(usual)
+    embeds = qa.model.get_input_embeddings()(ids)
+    found = qa.model.generate(inputs_embeds=embeds, **inputs, max_new_tokens=5, do_sample=False)
+    assert found[:, -5:].equal(usual[:, -5:])
+    with pytest.raises(ValueError, match="needs input_ids"):
+        qa.model.generate(**inputs)
 
 
 def test_other_attention_may_be_chosen_after_loading(vamba_folder: Path, frames: torch.Tensor) -> None:

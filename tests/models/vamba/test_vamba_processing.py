@@ -216,7 +216,7 @@ def test_ids_for_training_are_those_of_the_prompt(vamba: VambaProcessor) -> None
 # Frames -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_question_looks_at_512_middles_unless_it_says_otherwise(vamba: VambaProcessor) -> None:
+def test_choosing_takes_512_middles_unless_it_is_told_otherwise(vamba: VambaProcessor) -> None:
     assert not vamba.time_sentence
     choice = vamba.choose_frames(100_000, 25.0)
     assert choice.indices[:3] == (97, 292, 487)

@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from bimba.models.vamba.configuration import VambaConfig
+from bimba.models.vamba.cross_attention import CrossAttention
 from bimba.models.vamba.modeling import VambaForConditionalGeneration
 from bimba.models.vamba.patches import Patches
 from bimba.models.vamba.tiny import tiny_config, tiny_vamba
@@ -207,6 +209,129 @@ def test_inputs_that_do_not_fit_are_refused(change: dict[str, Any], message: str
         model_with()(**inputs | change)
 
 
+def test_bytes_are_not_taken_for_pixels() -> None:
+    model, grid = model_with(), GRIDS[:1]
+    with pytest.raises(ValueError, match="are bytes; normalise them first"):
+        model(prompt(4), pixel_values_videos=pixels(grid).to(torch.uint8), video_grid_thw=grid)
+
+
+def test_two_forwards_may_wait_for_one_backward() -> None:
+    model, grid = model_with().train(), GRIDS[:1]
+    inputs = {"pixel_values_videos": pixels(grid), "video_grid_thw": grid, "labels": prompt(6)}
+    model(prompt(6), **inputs).loss.backward()
+    once = [layer.alpha.grad.clone() for layer in model.model.layers]
+    model.zero_grad()
+    (model(prompt(6), **inputs).loss + model(prompt(6), **inputs).loss).backward()
+    for layer, gradient in zip(model.model.layers, once, strict=True):
+        torch.testing.assert_close(layer.alpha.grad, 2 * gradient, atol=1e-6, rtol=1e-5)
+
+
+def test_nothing_is_cached_where_activations_are_computed_again(caplog: pytest.LogCaptureFixture) -> None:
+    model, grid = model_with().train(), GRIDS[:1]
+    new_name = hasattr(model, "activation_checkpointing_enable")
+    (model.activation_checkpointing_enable if new_name else model.gradient_checkpointing_enable)(
+        {"use_reentrant": False}
+    )
+    output = model(prompt(6), pixel_values_videos=pixels(grid), video_grid_thw=grid, labels=prompt(6), use_cache=True)
+    assert "nothing is cached" in caplog.text
+    assert output.past_key_values is None
+    output.loss.backward()
+
+
+def test_contexts_of_samples_are_joined_to_those_of_a_batch() -> None:
+    model = model_with()
+    one, other = (
+        model.encode_stream([Patches(pixels(GRIDS[row : row + 1]), tuple(GRIDS[row].tolist()))], 0) for row in (0, 1)
+    )
+    rows = torch.cat([prompt(5, seed) for seed in range(3)])
+    with torch.no_grad():
+        together = model(rows, video_features=[one, None, other]).logits
+        for row, context in enumerate((one, None, other)):
+            alone = model(rows[row : row + 1], video_features=context).logits
+            torch.testing.assert_close(together[row : row + 1], alone, atol=1e-4, rtol=1e-4)
+    for wrong, message in (
+        ([one, other], "2 contexts of videos for 3 rows"),
+        ([one, other, torch.zeros(3)], "something else is among them"),
+        ([one, other, tiny_vamba(tiny_config(num_layers=2)).encode_stream([Patches(pixels(GRIDS[:1]), (5, 4, 6))], 0)],
+         "other numbers of layers"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            model(rows, video_features=wrong)
+
+
+def test_masks_of_pairs_may_be_numbers() -> None:
+    model, grid = model_with(), GRIDS[:1]
+    inputs = {"pixel_values_videos": pixels(grid), "video_grid_thw": grid}
+    sees = torch.ones(6, 6, dtype=torch.bool).tril()[None, None]
+    with torch.no_grad():
+        usual = model(prompt(6), **inputs).logits
+        for mask in (sees, sees.long(), torch.zeros(sees.shape).masked_fill(~sees, -1e9)):
+            torch.testing.assert_close(model(prompt(6), attention_mask=mask, **inputs).logits, usual)
+
+
+def test_context_is_kept_elsewhere_whoever_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, grid = model_with(), GRIDS[:1]
+    inputs = {"pixel_values_videos": pixels(grid), "video_grid_thw": grid}
+    model.keep_on, model.keep_as = "cpu", torch.bfloat16
+    asked: list[Any] = []
+    move = torch.Tensor.to
+    monkeypatch.setattr(
+        torch.Tensor, "to", lambda self, *how, **named: (asked.append(how), move(self, *how, **named))[1]
+    )
+    with torch.no_grad():
+        kept = [
+            model.read_videos(model.gather(Pictures(pixels(grid), grid), 1)),
+            model(prompt(4), **inputs).video_features,
+        ]
+    assert asked.count(("cpu", torch.bfloat16)) == 2 * 2 * 3  # keys and values of three layers, twice
+    for context in kept:
+        assert {part.dtype for layer in context.layers for part in layer} == {torch.bfloat16}
+
+
+MISPLACED: list[tuple[dict[str, Any], str]] = [
+    ({"video_grid_thw": GRIDS}, "whose pixels are not given"),
+    ({"pixel_values_videos": torch.zeros(4, 1176), "video_grid_thw": torch.tensor([[1, 2, 2]]), "num_images": [1]},
+     "whose pixels are not given"),
+    ({"pixel_values_videos": torch.zeros(6, 1176), "video_grid_thw": torch.tensor([[1, 2, 3]])}, "whole squares"),
+    ({"pixel_values_videos": torch.zeros(4, 1176), "video_grid_thw": torch.tensor([[-1, 2, -2]])}, "whole squares"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("inputs", "message"), MISPLACED)
+def test_inputs_that_would_be_ignored_or_misread_are_refused(inputs: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        model_with()(prompt(4), **inputs)
+
+
+def test_flash_attention_reads_each_sample_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernels are not here; what it is called with is, and a stand-in without masks computes the same."""
+    model = model_with()
+    rows = torch.cat([prompt(5, seed) for seed in range(3)])
+    inputs = {"pixel_values_videos": pixels(), "video_grid_thw": GRIDS}
+    with torch.no_grad():
+        usual = model(rows, **inputs).logits
+
+        def maskless(
+            module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **_: Any
+        ) -> tuple[Tensor, None]:
+            assert mask is None
+            groups = module.num_key_value_groups
+            key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+            read = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=module.scaling)
+            return read.transpose(1, 2), None
+
+        attend = CrossAttention._attend
+
+        def as_flash(self: CrossAttention, *how: Any) -> Any:
+            with monkeypatch.context() as patched:
+                patched.setattr(self.config, "_attn_implementation_internal", "flash_attention_2")
+                patched.setattr(ALL_ATTENTION_FUNCTIONS, "get_interface", lambda *_: maskless)
+                return attend(self, *how)
+
+        monkeypatch.setattr(CrossAttention, "_attend", as_flash)
+        torch.testing.assert_close(model(rows, **inputs).logits, usual, atol=1e-4, rtol=1e-4)
+
+
 def test_settings_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="unknown mixer settings"):
         VambaConfig(mixer={"d_stat": 3})
@@ -216,3 +341,8 @@ def test_settings_that_do_not_fit_are_refused() -> None:
         VambaConfig(mixer={"headdim": 50})
     with pytest.raises(ValueError, match="vision tokens are 64 wide, the language model 3584"):
         VambaConfig(vision_config={"hidden_size": 64})
+    for wrong in ({"dt_limit": [5, 1]}, {"A_init_range": [0, 1]}, {"dt_min": "x"}, {"dt_limit": 3}):
+        with pytest.raises(ValueError, match="mixer setting"):
+            VambaConfig(mixer=wrong)
+    with pytest.raises(ValueError, match="no mrope_section"):
+        VambaConfig(text_config={"hidden_size": 3584})

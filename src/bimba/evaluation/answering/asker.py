@@ -293,7 +293,9 @@ class Asker:
             raise InputError(
                 f"a prompt about {num_frames} frames has {num_tokens:,} tokens or more, and {self._max_new_tokens} may "
                 f"be answered; the language model reads {limit:,} at most.",
-                fix="take shorter videos (--frames), or pool more frames together (--temporal-pooling 4).",
+                fix="take shorter videos (--frames), or pool more frames together (--temporal-pooling 4)."
+                if self._model.reads_videos_once
+                else "ask shorter questions, or allow shorter answers (--max-new-tokens).",
             )
 
 

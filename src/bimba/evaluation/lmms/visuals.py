@@ -45,7 +45,7 @@ def shown(visuals: Iterable[Any] | None, num_frames: int, sampling: str) -> Show
         visuals: what `doc_to_visual` gives: paths, pictures of Pillow, or dictionaries with a path and, of a part of a
             video, "video_start" and "video_end" in seconds.
         num_frames: at most so many of a video; pictures are all taken.
-        sampling: "uniform" or "fps".
+        sampling: "uniform", "fps" or "middle".
 
     Raises:
         InputError: something else is shown, or several videos at once.

@@ -21,7 +21,7 @@ class Encoding:
     Attributes:
         loading: arguments of `bimba.load`.
         frames: at most so many, or "auto".
-        sampling: "uniform" or "fps".
+        sampling: "uniform", "fps" or "middle".
         fps: so many a second; None if no rate is named.
         max_video_tokens: at most; None for whatever the language model can read.
         temporal_pooling: given by hand; None for the model's own, or what a budget asks for.

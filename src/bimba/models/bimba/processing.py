@@ -54,6 +54,9 @@ class BimbaProcessor(ProcessorMixin):
         chat_template: Jinja template for `apply_chat_template`; ChatML as released, or the tokenizer's own.
     """
 
+    temporal_patch_size = 1
+    """Frames that the vision tower looks at as one."""
+
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,

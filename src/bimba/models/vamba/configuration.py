@@ -52,10 +52,27 @@ def complete_mixer(settings: dict[str, Any] | None) -> dict[str, Any]:
     if unknown:
         raise ValueError(f"unknown mixer settings {sorted(unknown)}; known are {', '.join(MIXER)}.")
     complete = MIXER | settings
+    low, high = _pair("dt_limit", complete["dt_limit"])
+    if low is None or low < 0 or (high is not None and high <= low):
+        raise ValueError(f"mixer setting dt_limit is {complete['dt_limit']!r}; it must be two rising numbers.")
+    for name in ("A_init_range", "dt_min", "dt_max"):
+        values = _pair(name, complete[name]) if name == "A_init_range" else (complete[name],)
+        if not all(_is_positive(value) for value in values):
+            raise ValueError(f"mixer setting {name} is {complete[name]!r}; it must be above 0.")
     for name in ("d_state", "d_conv", "expand", "headdim", "ngroups"):
         if not isinstance(complete[name], int) or complete[name] < 1:
             raise ValueError(f"mixer setting {name} is {complete[name]!r}; it must be a whole number of at least 1.")
     return complete
+
+
+def _pair(name: str, value: Any) -> tuple[Any, Any]:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError(f"mixer setting {name} is {value!r}; it must be two numbers.")
+    return value[0], value[1]
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and value > 0
 
 
 @strict
@@ -81,7 +98,7 @@ class VambaConfig(PreTrainedConfig):
 
     model_type = "vamba"
     sub_configs = {"vision_config": AutoConfig, "text_config": AutoConfig}  # noqa: RUF012 - transformers' convention
-    keys_to_ignore_at_inference = ["past_key_values", "video_context"]  # noqa: RUF012 - as above
+    keys_to_ignore_at_inference = ["past_key_values", "video_features"]  # noqa: RUF012 - as above
 
     vision_config: Any = None  # dictionaries and None become config objects below
     text_config: Any = None
@@ -112,6 +129,8 @@ class VambaConfig(PreTrainedConfig):
             raise ValueError(
                 f"a mixer of width {inner} cannot be cut into heads of {head} in {self.mixer['ngroups']} groups."
             )
+        if "mrope_section" not in (self.text_config.rope_parameters or {}):
+            raise ValueError("the language model's rope_parameters have no mrope_section, which every Qwen2-VL has.")
         if "sliding_attention" in self.text_config.layer_types:
             raise ValueError("use_sliding_window is set; Vamba's text sees all of the text before it.")
 

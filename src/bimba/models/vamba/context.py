@@ -35,6 +35,7 @@ class VideoContext:
     _num_tokens: tuple[int, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self.lengths = self.lengths.cpu()
         self._num_tokens = tuple(int(length) for length in self.lengths)
 
     def __len__(self) -> int:
@@ -109,27 +110,45 @@ def readable_videos(
     return Readable(rows_per_sample, (mask | ~some)[:, None], None if bool(some.all()) else some)
 
 
-def joined(contexts: VideoContext | Sequence[VideoContext] | None) -> VideoContext | None:
+def joined(contexts: VideoContext | Sequence[VideoContext | None] | None, num_rows: int) -> VideoContext | None:
     """Contexts of several samples as that of a batch, the shorter ones padded.
 
     One context for all rows, given as often as there are rows, is not copied.
 
     Args:
-        contexts: of a batch, or of samples one by one.
+        contexts: of a batch; or of samples, one by one, None for one without a video.
+        num_rows: samples, if they come one by one.
+
+    Raises:
+        ValueError: other than one a row, of packed rows, or of other models.
     """
     if contexts is None or isinstance(contexts, VideoContext):
         return contexts
-    first = contexts[0]
-    if all(other is first for other in contexts):
+    if not all(context is None or isinstance(context, VideoContext) for context in contexts):
+        raise ValueError("video_features are contexts of a Vamba (VideoContext); something else is among them.")
+    if len(contexts) != num_rows and num_rows:
+        raise ValueError(f"there are {len(contexts)} contexts of videos for {num_rows} rows.")
+    some = [context for context in contexts if context is not None]
+    if not some:
+        return None
+    first = some[0]
+    if len(some) == len(contexts) and all(other is first for other in some):
         return first
-    if any(other.segments is not None for other in contexts):
-        raise ValueError("contexts of packed rows cannot be joined.")
-    size = max(map(len, contexts))
+    if any(other.segments is not None or len(other.lengths) > 1 for other in some):
+        raise ValueError("contexts of packed rows, or of several rows, cannot be joined.")
+    if len({len(other.layers) for other in some}) > 1:
+        raise ValueError("contexts of other models are among them: they have other numbers of layers.")
+    size = max(map(len, some))
     layers = []
-    for parts in zip(*(context.layers for context in contexts), strict=True):
-        whole = [
-            torch.cat([nn.functional.pad(part, (0, 0, 0, size - part.shape[2])) for part in tensors])
-            for tensors in zip(*parts, strict=True)
-        ]
-        layers.append(KeysValues(*whole))
-    return VideoContext(layers, torch.cat([context.lengths for context in contexts]))
+    for index, layer in enumerate(first.layers):
+        empty = KeysValues(*(part[:, :, :0] for part in layer))
+        rows = [empty if context is None else context.layers[index] for context in contexts]
+        columns = [[_padded(part, size, layer.keys) for part in column] for column in zip(*rows, strict=True)]
+        layers.append(KeysValues(*map(torch.cat, columns)))
+    lengths = [torch.zeros(1, dtype=torch.long) if context is None else context.lengths for context in contexts]
+    return VideoContext(layers, torch.cat(lengths))
+
+
+def _padded(part: Tensor, size: int, like: Tensor) -> Tensor:
+    """Keys or values [1, K, V, P] of so many tokens, where and how another one is kept."""
+    return nn.functional.pad(part.to(like), (0, 0, 0, size - part.shape[2]))

@@ -117,10 +117,10 @@ def _rotated(states: Tensor, rotation: Rotation) -> Tensor:
 
 
 def additive(mask: Tensor, like: Tensor, config: Any) -> Tensor:
-    """What attention layers add to their scores for a bool mask [B, 1, L, L or V].
+    """What attention layers add to their scores for a mask [B, 1, L, L or V].
 
     Args:
-        mask: which tokens (columns) each token (row) sees.
+        mask: which tokens (columns) each token (row) sees, bool or 0 and 1; floats are added as they are.
         like: a tensor of the dtype that is added to.
         config: names the implementation.
 
@@ -130,4 +130,6 @@ def additive(mask: Tensor, like: Tensor, config: Any) -> Tensor:
     name = config._attn_implementation  # noqa: SLF001 - transformers' own name
     if name not in ("sdpa", "eager"):
         raise ValueError(f"a mask of pairs of tokens needs attention by sdpa or eager, not {name}.")
-    return torch.zeros_like(mask, dtype=like.dtype).masked_fill(~mask, torch.finfo(like.dtype).min)
+    if mask.is_floating_point():
+        return mask.to(like.dtype)
+    return torch.zeros_like(mask, dtype=like.dtype).masked_fill(~mask.bool(), torch.finfo(like.dtype).min)

@@ -135,8 +135,7 @@ class VambaDecoderLayer(GradientCheckpointingLayer):
         """Weight of self-attention [1], or [B n, 1 or L, 1] where some text sees no video."""
         if self.training and self.alpha.requires_grad:
             # The optimizer may have stepped over the edge. From there clamping alone would give no gradient back, ever.
-            with torch.no_grad():
-                self.alpha.clamp_(0, 1)
+            self.alpha.data.clamp_(0, 1)  # past autograd: another forward may still wait for its backward
         alpha = self.alpha.clamp(0, 1)
         if readable.some is None:
             return alpha

@@ -3,6 +3,7 @@
 Shapes: B samples, n rows of text for each of them (beams), L text tokens, V video tokens, D width, N videos.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -27,6 +28,8 @@ from bimba.models.vamba.cross_attention import CrossAttention, Rotation, additiv
 from bimba.models.vamba.layer import TextStep, VambaDecoderLayer, VideoStep
 from bimba.models.vamba.mixer import Mamba2Mixer
 from bimba.models.vamba.video_stream import Pictures, VideoBatch, VideoReading
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -111,6 +114,11 @@ class VambaModel(VambaPreTrainedModel):
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the token embedding."""
         self.embed_tokens = cast("nn.Embedding", value)
+
+    @property
+    def is_checkpointing(self) -> bool:
+        """Whether activations are computed again in the backward pass."""
+        return any(bool(layer.gradient_checkpointing) for layer in self.layers)
 
     def video_step(self, batch: VideoBatch) -> VideoStep:
         """What all layers need to know of videos that are read from their beginning."""
@@ -262,18 +270,15 @@ class VambaForConditionalGeneration(VideoReading, VambaPreTrainedModel, Generati
             (pixel_values, image_grid_thw, num_images, image_segments),
         )
         batch = None if pictures is None else self.gather(pictures, len(embeds))
-        context = joined(video_features)
+        context = joined(video_features, len(embeds))
         if batch is not None and context is not None:
             raise ValueError("give pixels or video_features, not both.")
         packed = position_ids is not None and attention_mask is None and past_key_values is None
-        if use_cache is None:
-            use_cache = self.config.text_config.use_cache and not self.training and not packed
-        if use_cache and past_key_values is None:
-            past_key_values = DynamicCache(config=self.config.text_config)
+        past_key_values = self._cache(use_cache, past_key_values, packed=packed)
         videos = context if batch is None else batch
         step = self._text_step(embeds, attention_mask, position_ids, past_key_values, videos, text_segments)
         captured = {name: kwargs.pop(name) for name in ("output_attentions", "output_hidden_states") if name in kwargs}
-        output = self.model(embeds, step, batch, context, keep=bool(use_cache), **captured)
+        output = self.model(embeds, step, batch, context, keep=past_key_values is not None, **captured)
         kept_logits = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(output.last_hidden_state[:, kept_logits])
         loss = None
@@ -282,21 +287,32 @@ class VambaForConditionalGeneration(VideoReading, VambaPreTrainedModel, Generati
                 kwargs["shift_labels"] = nn.functional.pad(labels[:, 1:], (0, 1), value=-100)[:, logits_to_keep]
             loss = self.loss_function(logits, labels, vocab_size=self.config.text_config.vocab_size, **kwargs)
         if batch is not None and output.kept is not None:
-            context = VideoContext(output.kept, batch.lengths, batch.segments)
+            context = VideoContext([self.kept(made) for made in output.kept], batch.lengths, batch.segments)
         return VambaOutput(
             loss=loss,
             logits=logits,
-            past_key_values=past_key_values if use_cache else None,
+            past_key_values=past_key_values,
             hidden_states=output.hidden_states,
             attentions=output.attentions,
             cross_attentions=output.cross_attentions,
             video_features=context,
         )
 
+    def _cache(self, use_cache: bool | None, cache: Any, *, packed: bool) -> Any:
+        """The cache that is read with, a new one if there is none yet; None where nothing is kept."""
+        if use_cache and self.training and self.model.is_checkpointing:
+            logger.warning("use_cache=True does not go with gradient checkpointing; nothing is cached.")
+            return None
+        if use_cache is None and cache is None:
+            use_cache = self.config.text_config.use_cache and not self.training and not packed
+        if use_cache is False:
+            return None
+        return DynamicCache(config=self.config.text_config) if cache is None and use_cache else cache
+
     def _text_step(
         self,
         embeds: Tensor,
-        attention_mask: Tensor | None,
+        attention_mask: Any,
         position_ids: Tensor | None,
         cache: Any,
         videos: VideoBatch | VideoContext | None,
@@ -308,10 +324,12 @@ class VambaForConditionalGeneration(VideoReading, VambaPreTrainedModel, Generati
         if position_ids is None:
             seen = 0 if cache is None else cache.get_seq_length()
             position_ids = torch.arange(seen, seen + length, device=embeds.device).expand(num_rows, -1)
-            if attention_mask is not None and attention_mask.ndim == 2:
+            if isinstance(attention_mask, Tensor) and attention_mask.ndim == 2:
                 position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -length:]
-        if attention_mask is not None and attention_mask.ndim == 4:
-            mask: Any = additive(attention_mask, embeds, self.config.text_config)
+        if isinstance(attention_mask, dict):  # made by `generate` for caches of a fixed size
+            mask: Any = attention_mask["full_attention"]
+        elif attention_mask is not None and attention_mask.ndim == 4:
+            mask = additive(attention_mask, embeds, self.config.text_config)
         else:
             mask = create_causal_mask(
                 config=self.config.text_config,
@@ -362,17 +380,20 @@ class VambaForConditionalGeneration(VideoReading, VambaPreTrainedModel, Generati
             ValueError: no prompt, an assistant model, or pixels and features at once.
         """
         if input_ids is None:
-            raise ValueError("generate needs input_ids.")
+            input_ids = kwargs.pop("inputs", None)  # transformers' own name
+        prompt = kwargs.get("inputs_embeds") if input_ids is None else input_ids
+        if prompt is None:
+            raise ValueError("generate needs input_ids, or inputs_embeds.")
         if kwargs.get("assistant_model") is not None:
             raise ValueError("generate takes no assistant_model: it would not see the video.")
         pictures = Pictures.of(
             (pixel_values_videos, video_grid_thw, num_videos, None), (pixel_values, image_grid_thw, num_images, None)
         )
-        context = joined(video_features)
+        context = joined(video_features, len(prompt))
         if pictures is not None:
             if context is not None:
                 raise ValueError("give pixels or video_features, not both.")
-            context = self.read_videos(self.gather(pictures, len(input_ids)))
+            context = self.read_videos(self.gather(pictures, len(prompt)))
         generate: Any = GenerationMixin.generate  # typed for models that transformers brings along
         return generate(self, input_ids, video_features=context, **kwargs)
 

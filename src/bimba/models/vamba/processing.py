@@ -5,6 +5,7 @@ of all, P values of a patch.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from bimba.models.vamba.patches import Patches
 from bimba.models.vamba.pixels import PatchSettings, make_patches, normalise
 from bimba.models.vamba.qwen_settings import read_qwen_settings
 from bimba.text.labels import vamba_ids_and_labels
-from bimba.text.prompts import VISION_MARKS, Message, vamba_prompt, with_vision_marks
+from bimba.text.prompts import VIDEO_TOKEN, VISION_MARKS, Message, chatml, vamba_prompt, with_vision_marks
 from bimba.video.interval_sampling import IntervalSamplingOrRate, Seed, choose_in_intervals
 from bimba.video.sampling import FrameChoice
 
@@ -60,7 +61,7 @@ class VambaProcessor(ProcessorMixin):
         merge_size: rows and columns of patches that the vision tower makes one token of.
         image_mean: mean of each colour, of values between 0 and 1.
         image_std: standard deviation of each colour.
-        num_frames: frames that a question looks at unless it says otherwise, as many as in training.
+        num_frames: frames that `choose_frames` takes unless it is told otherwise, as many as in training.
         sampling: how they are chosen unless it says otherwise, as in `choose_frames`.
         chat_template: Jinja template for `apply_chat_template`; ChatML as released.
 
@@ -230,22 +231,25 @@ class VambaProcessor(ProcessorMixin):
         Raises:
             ValueError: the conversation has places for more or fewer videos.
         """
-        text = self.render(messages, add_generation_prompt=add_generation_prompt)
-        if text.count(VISION_MARKS) != len(num_video_tokens):
-            raise ValueError(
-                f"the conversation has {text.count(VISION_MARKS)} places for {len(num_video_tokens)} videos."
-            )
+        places = sum(message.content.count(VIDEO_TOKEN) for message in messages if message.role == "user")
+        if places != len(num_video_tokens):
+            raise ValueError(f"the conversation has {places} places for {len(num_video_tokens)} videos.")
+        # Whatever else looks like a placeholder are somebody's words.
+        marked = [
+            replace(turn, content=with_vision_marks(turn.content, VIDEO_TOKEN)) if turn.role == "user" else turn
+            for turn in messages
+        ]
+        text = chatml(marked, add_generation_prompt=add_generation_prompt)
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return text, ids
 
     def end_of_video(self, ids: Sequence[int]) -> int:
-        """Place behind the marks of the last video in a prompt."""
-        mark = self.tokenizer.convert_tokens_to_ids(_VISION_END)
-        return len(ids) - list(reversed(ids)).index(mark)
+        """Place behind the marks of the video in a prompt, which are the first ones."""
+        return list(ids).index(self.tokenizer.convert_tokens_to_ids(_VISION_END)) + 1
 
     def question_ids(self, question: str) -> list[int]:
         """Ids of a question's own words [C]."""
-        words = with_vision_marks(question).replace(VISION_MARKS, "").strip()
+        words = question.replace(VIDEO_TOKEN, "").strip()
         ids: list[int] = self.tokenizer(words, add_special_tokens=False)["input_ids"]
         return ids
 

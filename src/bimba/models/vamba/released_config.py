@@ -40,7 +40,8 @@ def is_plain_qwen2_vl(settings: dict[str, Any]) -> bool:
 
 
 def _has_mixers(settings: dict[str, Any]) -> bool:
-    return bool((settings.get(_MIXER) or {}).get("enable", False))
+    mixer = settings.get(_MIXER)
+    return isinstance(mixer, dict) and bool(mixer.get("enable", False))
 
 
 def settings_of_qwen2_vl(released: dict[str, Any], mixer: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -51,7 +51,10 @@ class Pictures(NamedTuple):
         """
         if videos[0] is not None and images[0] is not None:
             raise ValueError("give images or videos, not both; an image is a video of one frame pair.")
-        patches, grid, counts, segments = videos if images[0] is None else images
+        given, other = (videos, images) if images[0] is None else (images, videos)
+        patches, grid, counts, segments = given
+        if any(part is not None for part in (other if patches is not None else (*given, *other))):
+            raise ValueError("there are grids, numbers or segments of videos or images whose pixels are not given.")
         if patches is None:
             return None
         if grid is None:
@@ -122,8 +125,13 @@ class VideoReading(nn.Module):
             [p / 4, D].
 
         Raises:
-            ValueError: the grids are not those of the patches.
+            ValueError: the grids are not those of the patches, or the patches are bytes.
         """
+        if not pixel_values.is_floating_point():
+            raise ValueError("pixel_values are bytes; normalise them first (VambaProcessor.normalise).")
+        merge = self.config.vision_config.spatial_merge_size
+        if int(grid_thw.min()) < 1 or bool((grid_thw[:, 1:] % merge).any()):
+            raise ValueError(f"the grids {grid_thw.tolist()} are not of whole squares of {merge} x {merge} patches.")
         wanted = int(grid_thw.prod(-1).sum())
         if wanted != len(pixel_values):
             raise ValueError(
@@ -177,7 +185,7 @@ class VideoReading(nn.Module):
             seq_idx = segments.int()
         return VideoBatch(
             tokens=padded(tokens),
-            lengths=torch.tensor(lengths, device=tokens.device),
+            lengths=torch.tensor(lengths),
             positions=padded(torch.cat(places, dim=1).T).permute(2, 0, 1),
             seq_idx=seq_idx,
             segments=segments,
@@ -190,8 +198,12 @@ class VideoReading(nn.Module):
         layers, video = [], batch.tokens
         for layer in self.model.layers:
             _, video, kept, _ = layer(None, video, video_step=step)
-            layers.append(kept)
+            layers.append(self.kept(kept))
         return VideoContext(layers, batch.lengths, batch.segments)
+
+    def kept(self, made: KeysValues) -> KeysValues:
+        """Keys and values where and how they are kept."""
+        return KeysValues(*(part.to(self.keep_on, self.keep_as) for part in made))
 
     @torch.no_grad()
     def encode_stream(
@@ -243,7 +255,7 @@ class _Stream:
         for index, layer in enumerate(reader.model.layers):
             step = VideoStep(rotation, state=self._states[index], keep_state=True)
             _, video, kept, self._states[index] = layer(None, video, video_step=step)
-            self._kept[index].append(KeysValues(*(part.to(reader.keep_on, reader.keep_as) for part in kept)))
+            self._kept[index].append(reader.kept(kept))
         self._num_pairs += int(grid[0])
 
     def finish(self) -> VideoContext:
