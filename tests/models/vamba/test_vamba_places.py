@@ -59,8 +59,10 @@ def test_weights_on_disk_are_brought_when_they_are_used(
 
 def test_pipeline_answers_about_an_image(vamba_folder: Path) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 100, 3), dtype=np.uint8))
-    turns = [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": "What is it?"}]}]
-    asked = pipeline("image-text-to-text", model=str(vamba_folder))
+    turns: Any = [
+        {"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": "What is it?"}]}
+    ]
+    asked: Any = pipeline("image-text-to-text", model=str(vamba_folder))
     found = asked(text=turns, max_new_tokens=4, do_sample=False)[0]["generated_text"][-1]["content"]
     qa: Any = bimba.load(vamba_folder)
     rendered = qa.processor.render([Message("user", "<image>What is it?")])
