@@ -208,6 +208,12 @@ class TestRecipe:
     def test_wrong_parts_are_told_with_those_there_are(self, train: dict[str, Any], said: str, tmp_path: Path) -> None:
         assert said.format(path=tmp_path / "recipe.yaml") in refused(tmp_path, train=train)
 
+    def test_so_are_those_of_the_command_line(self) -> None:
+        with pytest.raises(
+            InputError, match=r"train\.compressor\.mode \(command line\) is unknown; compressor is a part"
+        ):
+            read_recipe("vamba/cpu", ["train.compressor.mode=full"])
+
     @pytest.mark.parametrize(
         ("changes", "said"),
         [

@@ -49,8 +49,9 @@ class KnownKeys:
         """What could have been meant by an unknown place, as the end of a sentence."""
         word = place.rpartition(".")[2]
         beside = self.beside(place)
-        if place.rpartition(".")[0] == "train" and word in (*BIMBA_PARTS, *VAMBA_PARTS):
-            return self._parts_of_the_other_kind(word)
+        section, part = [*place.split("."), ""][:2]
+        if section == "train" and part in (*BIMBA_PARTS, *VAMBA_PARTS) and f"train.{part}" not in self.places:
+            return self._parts_of_the_other_kind(part)
         names = [known.rpartition(".")[2] for known in beside]
         near = difflib.get_close_matches(word, names, n=1)
         if near:
