@@ -27,7 +27,8 @@ from bimba.ops import interleave, pool_video, query_positions
 from bimba.training.loop.watching import LOG_NAME, read_log
 from bimba.training.model.parts import parameter_groups, prepare_parts
 from bimba.training.recipe.reading import read_recipe
-from bimba.training.recipe.settings import Lora, Part, Schedule, Train
+from bimba.training.recipe.settings import Schedule
+from bimba.training.recipe.train_settings import Lora, Part, Train
 from bimba.training.run import train
 
 FRAMES, SIDE, WIDTH, VOCABULARY, QUESTION, ANSWER = 16, 27, 512, 152_064, 60, 40

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.processing import BimbaProcessor
-from bimba.training.data.dataset import open_dataset
 from bimba.training.data.example import Failure
+from bimba.training.data.opening import open_dataset
 from bimba.training.data.sampler import GlobalOrder
 from bimba.training.data.samples import read_samples
 from bimba.training.recipe.settings import Recipe

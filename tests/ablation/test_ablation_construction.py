@@ -13,7 +13,7 @@ from bimba.ablation.plan import Run, recipe_of
 from bimba.ablation.settings import Settings
 from bimba.evaluation.needles.asked import asked_videos
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
-from bimba.training.model.start import start_model
+from bimba.training.model.start import start_bimba
 from bimba.training.recipe.settings import Recipe
 from needle_model import make_needle_model
 
@@ -25,7 +25,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def pair_swapped(recipe: Recipe) -> tuple[Tensor, Tensor]:
     """Tokens that the language model reads of a video, and of the same with its two paired frames swapped."""
-    model, processor = start_model(recipe)
+    model, processor = start_bimba(recipe)
     fill(model)
     asked = next(asked_videos(measurements("m", 1)["within_window"]))
     earlier, later = (needle.first_frame for needle in asked.video.record.questions[0].evidence)

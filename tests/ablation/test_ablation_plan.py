@@ -47,9 +47,9 @@ def test_a_contender_differs_from_the_scan_in_its_compressor_alone(name: str) ->
     if name == "none":
         model["settings"] = model_of(scan).settings
     assert model_of(other).model_copy(update=model) == scan.model
-    frozen = other.train.compressor.model_dump(exclude_unset=True)
+    frozen = other.train.part("compressor").model_dump(exclude_unset=True)
     assert frozen == OF_ITS_OWN.get(name, {"mode": "full"})
-    assert other.train.model_copy(update={"compressor": scan.train.compressor}) == scan.train
+    assert other.train.model_copy(update={"compressor": scan.train.part("compressor")}) == scan.train
     assert other.train.vision_tower.mode == "frozen"
 
 

@@ -11,12 +11,12 @@ from bimba.models.bimba.processing import BimbaProcessor
 from bimba.text.labels import IGNORE
 from bimba.training.data.branches import join_branches, positions_and_mask
 from bimba.training.data.collator import Collator
-from bimba.training.data.dataset import open_dataset
 from bimba.training.data.example import Example
 from bimba.training.data.learned import ids_and_labels
+from bimba.training.data.opening import open_dataset
 from bimba.training.data.samples import read_samples
 from bimba.training.data.streams import conversations, open_stream
-from bimba.training.model.start import start_model
+from bimba.training.model.start import start_bimba
 from bimba.training.recipe.settings import Recipe
 from stream_runs import STREAM, recipe_of
 
@@ -25,7 +25,7 @@ from stream_runs import STREAM, recipe_of
 def made(tmp_path: Path) -> tuple[Recipe, BimbaForConditionalGeneration, BimbaProcessor]:
     """A model from random weights."""
     recipe = recipe_of(tmp_path)
-    model, processor = start_model(recipe)
+    model, processor = start_bimba(recipe)
     model.eval()  # type: ignore[no-untyped-call] # untyped there
     return recipe, model, processor
 

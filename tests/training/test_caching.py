@@ -21,7 +21,7 @@ from bimba.training.features.feature_cache import FeatureCache
 from bimba.training.features.filling import FILLING, LOOKING
 from bimba.training.features.tower import tower_digest
 from bimba.training.loop.trainer import BimbaTrainer
-from bimba.training.model.start import start_model
+from bimba.training.model.start import start_bimba
 from bimba.training.recipe.settings import Recipe
 from bimba.training.run import train
 from cache_runs import KINDS, NUM_CLIPS, Told, files_of, filled, losses, recipe_of
@@ -244,7 +244,7 @@ def test_a_file_whose_content_cannot_be_read_leaves_its_samples_out(
 
 
 def prepared(recipe: Recipe) -> tuple[BimbaForConditionalGeneration, BimbaProcessor, FeatureCache]:
-    model, processor = start_model(recipe)
+    model, processor = start_bimba(recipe)
     return model, processor, open_cache(recipe, model, processor)
 
 
@@ -263,10 +263,10 @@ def test_filling_leaves_the_model_and_the_random_numbers_as_they_were(media: Pat
 
 
 def test_a_digest_knows_weights_and_settings(media: Path, tmp_path: Path) -> None:
-    model, _ = start_model(recipe_of(tmp_path / "run", media))
+    model, _ = start_bimba(recipe_of(tmp_path / "run", media))
     tower = model.vision_tower
     first = tower_digest(tower)
-    again, _ = start_model(recipe_of(tmp_path / "run", media))
+    again, _ = start_bimba(recipe_of(tmp_path / "run", media))
     again.vision_tower.config.dtype = torch.bfloat16
     again.vision_tower.config.transformers_version = "4.0"
     again.vision_tower.config._name_or_path = "elsewhere"
@@ -281,7 +281,7 @@ def test_a_digest_knows_weights_and_settings(media: Path, tmp_path: Path) -> Non
 
 
 def test_spread_weights_are_refused(media: Path, tmp_path: Path) -> None:
-    model, _ = start_model(recipe_of(tmp_path / "run", media))
+    model, _ = start_bimba(recipe_of(tmp_path / "run", media))
     for parameter in model.vision_tower.parameters():
         parameter.data = torch.empty(0)
     with pytest.raises(InputError, match=r"spread over processes"):

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from bimba.training.features import filling
 from bimba.training.features.caching import cache_features
-from bimba.training.model.start import start_model
+from bimba.training.model.start import start_bimba
 from bimba.training.recipe.settings import Recipe
 from bimba.training.run import train
 from bimba.video.source import Video
@@ -74,7 +74,7 @@ def test_processes_that_train_together_share_the_work(media: Path, tmp_path: Pat
 def fill_with_an_empty_tower(recipe: Recipe) -> int:
     """As FSDP starts: the first process alone has the weights."""
     if os.environ["RANK"] != "0":
-        original = start_model
+        original = start_bimba
 
         def without_weights(recipe: Recipe) -> Any:
             model, processor = original(recipe)
@@ -84,7 +84,7 @@ def fill_with_an_empty_tower(recipe: Recipe) -> int:
             return model, processor
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("bimba.training.features.caching.start_model", without_weights)
+            patch.setattr("bimba.training.features.caching.start_bimba", without_weights)
             return cache_features(recipe).num_made
     return cache_features(recipe).num_made
 

@@ -15,9 +15,10 @@ from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.text.labels import expand_placeholders
 from bimba.text.prompts import Message
 from bimba.training.model.parts import prepare_parts
-from bimba.training.model.start import start_model
+from bimba.training.model.start import start_bimba
 from bimba.training.recipe.data_settings import Data, Source
-from bimba.training.recipe.settings import Checkpoint, Compute, Lora, Part, Recipe, Train
+from bimba.training.recipe.settings import Checkpoint, Compute, Recipe
+from bimba.training.recipe.train_settings import Lora, Part, Train
 
 PREFIX = "base_model.model."
 LOSS_BAR, GRADIENT_BAR = 1e-5, 1e-4
@@ -113,7 +114,7 @@ def test_loss_and_gradients_are_those_of_the_public_code(
     state: str, all_logits: bool, golden: Path, step: dict[str, Tensor]
 ) -> None:
     recipe = released_recipe(golden / "tiny_base")
-    model, processor = start_model(recipe)
+    model, processor = start_bimba(recipe)
     trained = prepare_parts(model, recipe.train)
     # Zero tensors are not in the file: LoRA's B and the last projection, which start at zero here, too.
     left = set(trained.names) - fill(model, values_of(state, golden, step))
@@ -143,14 +144,14 @@ def test_loss_and_gradients_are_those_of_the_public_code(
 
 def test_as_many_weights_are_trained_as_by_the_public_script(golden: Path) -> None:
     recipe = released_recipe(golden / "tiny_base")
-    model, _ = start_model(recipe)
+    model, _ = start_bimba(recipe)
     trained = prepare_parts(model, recipe.train)
     assert trained.num_parameters == json.loads((golden / "train_step.json").read_text())["zero_init"]["n_trainable"]
 
 
 def test_a_fresh_compressor_starts_both_directions_alike_and_passes_pooled_queries_on(golden: Path) -> None:
     """Step sizes between 1e-3 and 0.1, decay rates 1..N, skips 1, last projection 0."""
-    model, _ = start_model(released_recipe(golden / "tiny_base"))
+    model, _ = start_bimba(released_recipe(golden / "tiny_base"))
     compressor: Any = model.compressor
     mixer = compressor.layers[0].mixer
     assert not mixer.out_proj.weight.any()

@@ -13,7 +13,7 @@ from bimba.errors import InputError
 from bimba.training.loop.optimizer import MuonWithAdamW
 from bimba.training.model.parts import parameter_groups, takes_muon
 from bimba.training.model.start import start_model
-from bimba.training.recipe.settings import PARTS, Train
+from bimba.training.recipe.train_settings import BIMBA_PARTS, Train
 from bimba.training.run import train
 from small_runs import small_recipe
 
@@ -96,7 +96,7 @@ def test_maps_between_vectors_are_matrices_and_nothing_else(needles: Path, tmp_p
     assert "language_model.model.layers.0.self_attn.q_proj.weight" in taken
     assert "projector.layers.0.weight" in taken
     assert not any("embed_tokens" in name or "A_log" in name or "norm" in name or "bias" in name for name in taken)
-    everything = Train.model_validate({part: {"mode": "full"} for part in PARTS})
+    everything = Train.model_validate({part: {"mode": "full"} for part in BIMBA_PARTS})
     groups = parameter_groups(model.named_parameters(), everything, recipe.schedule)
     matrices = {id(parameter) for group in groups if group["is_matrix"] for parameter in group["params"]}
     assert matrices == {id(parameter) for name, parameter in model.named_parameters() if name in taken}

@@ -21,7 +21,7 @@ from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.training.loop.counting import Counts
 from bimba.training.model.parts import prepare_parts
-from bimba.training.model.start import start_model
+from bimba.training.model.start import start_bimba
 from bimba.training.recipe.reading import recipe_as_yaml
 from bimba.training.recipe.settings import Recipe
 from bimba.training.result.card import Story, model_card
@@ -54,7 +54,7 @@ def make_recipe(path: Path | str, result: str = "merged", precision: str = "floa
 
 def train(recipe: Recipe) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
     """Start as a run does, and move whatever is trained."""
-    model, processor = start_model(recipe)
+    model, processor = start_bimba(recipe)
     prepare_parts(model, recipe.train)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

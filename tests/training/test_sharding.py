@@ -19,7 +19,7 @@ from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.models.bimba.tiny import tiny_model
 from bimba.training.model.parts import prepare_parts
-from bimba.training.recipe.settings import PARTS, Lora, Part, Train
+from bimba.training.recipe.train_settings import BIMBA_PARTS, Lora, Part, Train
 from processes import in_a_group, outcomes
 
 BAR = 1e-5
@@ -27,7 +27,7 @@ NUM_STEPS = 2
 EVERY_LAYER = ("SiglipEncoderLayer", "Qwen2DecoderLayer", "CompressorLayer")
 LANGUAGE_LAYERS = ("Qwen2DecoderLayer",)
 
-FULL = Train.model_validate({part: {"mode": "full"} for part in PARTS})
+FULL = Train.model_validate({part: {"mode": "full"} for part in BIMBA_PARTS})
 LORA = Train(
     vision_tower=Part(mode="lora"),
     language_model=Part(mode="lora"),

@@ -22,8 +22,9 @@ from bimba.errors import CheckpointError, InputError
 from bimba.inference import VideoQA
 from bimba.models.bimba.tiny import tiny_tokenizer
 from bimba.training.model.parts import decays, parameter_groups, part_of, prepare_parts
-from bimba.training.model.start import read_outline_of, start_model
-from bimba.training.recipe.settings import Lora, Part, Recipe, Train
+from bimba.training.model.start import read_bimba_outline, start_bimba
+from bimba.training.recipe.settings import Recipe
+from bimba.training.recipe.train_settings import Lora, Part, Train
 from small_runs import small_recipe
 
 VISION: dict[str, Any] = {
@@ -75,7 +76,7 @@ def test_two_halves_become_one_model(halves: Path, vision: str, language: str, p
     """The weights are those of the halves, everything between them is fresh, and a video goes through."""
     recipe = parts_recipe(halves, vision, language, vision_feature_layer=-2, temporal_pooling=2)
     recipe = recipe.model_copy(update={"compute": recipe.compute.model_copy(update={"precision": precision})})
-    model, processor = start_model(recipe)
+    model, processor = start_bimba(recipe)
     model.to(torch.float32)  # type: ignore[arg-type] # the wrapper in transformers hides the signature
     half = (SiglipModel if vision == "siglip" else CLIPModel).from_pretrained(halves / vision)
     whole = dict(model.vision_tower.named_parameters())
@@ -90,31 +91,31 @@ def test_two_halves_become_one_model(halves: Path, vision: str, language: str, p
     assert processor.image_mean == ([0.48, 0.46, 0.41] if vision == "clip" else [0.5, 0.5, 0.5])
     frames = torch.zeros(4, 70, 70, 3, dtype=torch.uint8)
     assert VideoQA(model, processor).ask(frames, "What?", max_new_tokens=2).num_video_tokens == 2 * 3 * 4
-    config, outlined = read_outline_of(recipe)
+    config, outlined = read_bimba_outline(recipe)
     assert config.vision_config.hidden_size == 48
     assert outlined.num_video_tokens(4) == processor.num_video_tokens(4)
 
 
 def test_halves_that_cannot_be_read_are_named(halves: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"the vision tower .*nowhere.* cannot be read"):
-        start_model(parts_recipe(halves, "nowhere", "qwen"))
+        start_bimba(parts_recipe(halves, "nowhere", "qwen"))
     (tmp_path / "clip").mkdir()
     CLIPConfig(vision_config=VISION).save_pretrained(tmp_path / "clip")
     with pytest.raises(CheckpointError, match="how its pixels are normalised"):
-        read_outline_of(parts_recipe(tmp_path, "clip", str(halves / "qwen")))
+        read_bimba_outline(parts_recipe(tmp_path, "clip", str(halves / "qwen")))
     with pytest.raises(InputError, match=r"model\.settings do not hold: .*spatial_pooling"):
-        start_model(parts_recipe(halves, "siglip", "qwen", spatial_pooling=0))
+        start_bimba(parts_recipe(halves, "siglip", "qwen", spatial_pooling=0))
 
 
 def test_the_same_seed_gives_the_same_start_and_another_another(tmp_path: Path) -> None:
     recipes = [small_recipe(tmp_path, tmp_path, schedule={"seed": seed}) for seed in (1, 1, 2)]
-    one, same, other = ([p.clone() for p in start_model(recipe)[0].parameters()] for recipe in recipes)
+    one, same, other = ([p.clone() for p in start_bimba(recipe)[0].parameters()] for recipe in recipes)
     assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def test_scratch_takes_a_vocabulary_that_fits_and_the_papers_compressor(tmp_path: Path) -> None:
-    model, processor = start_model(small_recipe(tmp_path, tmp_path))
+    model, processor = start_bimba(small_recipe(tmp_path, tmp_path))
     assert model.config.text_config.vocab_size == 320
     assert model.config.tokenizer_size == len(processor.tokenizer) - 1  # the placeholder is no word
     bound = model.compressor.dim**-0.5
@@ -123,17 +124,17 @@ def test_scratch_takes_a_vocabulary_that_fits_and_the_papers_compressor(tmp_path
 
 
 def test_a_checkpoint_keeps_its_compressor_unless_a_fresh_one_is_asked_for(model: Path, tmp_path: Path) -> None:
-    kept, _ = start_model(small_recipe(tmp_path, tmp_path, model={"start": "checkpoint", "path": str(model)}))
+    kept, _ = start_bimba(small_recipe(tmp_path, tmp_path, model={"start": "checkpoint", "path": str(model)}))
     assert kept.compressor.layers[0].mixer.out_proj.weight.any()
     fresh = {"start": "checkpoint", "path": str(model), "compressor": {"bidirectional": False}}
-    new, _ = start_model(small_recipe(tmp_path, tmp_path, model=fresh))
+    new, _ = start_bimba(small_recipe(tmp_path, tmp_path, model=fresh))
     assert new.compressor.layers[0].mixer.backward_scan is None
     assert not new.compressor.layers[0].mixer.out_proj.weight.any()
     assert new.config.compressor["bidirectional"] is False
 
 
 def trained_of(tmp_path: Path, train: Train) -> tuple[Any, Any]:
-    model, _ = start_model(small_recipe(tmp_path, tmp_path))
+    model, _ = start_bimba(small_recipe(tmp_path, tmp_path))
     return model, prepare_parts(model, train)
 
 
@@ -147,7 +148,7 @@ def test_only_what_the_recipe_names_is_trained(tmp_path: Path) -> None:
 
 
 def test_trained_weights_are_float32_and_frozen_ones_stay_as_they_are(tmp_path: Path) -> None:
-    model, _ = start_model(small_recipe(tmp_path, tmp_path))
+    model, _ = start_bimba(small_recipe(tmp_path, tmp_path))
     model.to(torch.bfloat16)  # type: ignore[arg-type] # the wrapper in transformers hides the signature
     trained = prepare_parts(model, Train(vision_tower=Part(mode="lora"), lora=Lora(rank=2)))
     for name, parameter in model.named_parameters():
@@ -197,7 +198,7 @@ def test_weight_decay_spares_rates_skips_steps_biases_and_norms(tmp_path: Path) 
         train={"vision_tower": {"mode": "full", "learning_rate": 2e-6}, "language_model": {"mode": "full"}},
         schedule={"weight_decay": 0.1, "learning_rate": 1e-5},
     )
-    model, _ = start_model(recipe)
+    model, _ = start_bimba(recipe)
     prepare_parts(model, recipe.train)
     spared = {name for name, p in model.named_parameters() if p.requires_grad and not decays(name, p)}
     ends = {name.rpartition(".")[2] for name in spared if name.startswith("compressor.")}
@@ -225,5 +226,5 @@ def test_tokenizers_of_folders_serve_a_model_from_scratch(tmp_path: Path) -> Non
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>").save_pretrained(tmp_path / "words")
     recipe = small_recipe(tmp_path, tmp_path)
     settings = recipe.model.model_dump() | {"tokenizer": str(tmp_path / "words")}
-    _, processor = start_model(small_recipe(tmp_path, tmp_path, model=settings))
+    _, processor = start_bimba(small_recipe(tmp_path, tmp_path, model=settings))
     assert processor.tokenizer.eos_token == "<|im_end|>"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bimba.errors import InputError
 from bimba.training.data.streams import MOST_WORDS, NO_WORD
 from bimba.training.loop.watching import LOG_NAME, read_log
-from bimba.training.model.start import start_model
+from bimba.training.model.start import start_bimba
 from bimba.training.model.words import SHARPNESS, WordLoss
 from bimba.training.recipe.settings import Recipe, Words
 from bimba.training.run import train
@@ -42,7 +42,7 @@ def naive(tokens: Tensor, words: Tensor, table: Tensor, background: float) -> Te
 def test_it_is_the_mean_cross_entropy_with_the_words(
     at: Literal["tokens", "queries"], needles: Path, tmp_path: Path
 ) -> None:
-    model, _ = start_model(small_recipe(tmp_path, needles))
+    model, _ = start_bimba(small_recipe(tmp_path, needles))
     loss = WordLoss(model, Words(at=at, background=0.3), NOTHING)
     generator = torch.Generator().manual_seed(1)
     frames = [4, 2, 4]

@@ -17,7 +17,7 @@ from bimba.models.bimba.modeling import build_compressor
 from bimba.provenance import code_and_machine
 from bimba.training.loop.saving import whole_checkpoint
 from bimba.training.loop.watching import LOG_NAME, Report, Silent, read_log
-from bimba.training.model.start import read_outline_of
+from bimba.training.model.start import read_bimba_outline
 from bimba.training.recipe.reading import recipe_as_yaml
 from bimba.training.recipe.settings import Recipe
 from bimba.training.run import train
@@ -128,7 +128,7 @@ def sizes_of(recipe: Recipe) -> tuple[int, int]:
         InputError: the compressor does not fit the model that the recipe starts from.
         CheckpointError: that model is not there.
     """
-    config, processor = read_outline_of(recipe)
+    config, processor = read_bimba_outline(recipe)
     try:
         with torch.device("meta"):
             compressor = build_compressor(config)

@@ -12,7 +12,6 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import EllipsisType
 from typing import Any
 
 from torch import Tensor
@@ -25,7 +24,7 @@ from bimba.checkpoints.lora import PREFIX, lora_module, merge_lora, split_lora
 from bimba.checkpoints.opened import refuse_misfits, tensor_shapes
 from bimba.checkpoints.small_files import write_small_files
 from bimba.checkpoints.source import ADAPTER_CONFIG, ADAPTER_FOLDER
-from bimba.checkpoints.tensors import Cast, InMemory, LazyTensor
+from bimba.checkpoints.tensors import Cast, Copied, InMemory, LazyTensor
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
@@ -52,27 +51,6 @@ class LoraSettings:
     def scale(self) -> float:
         """Factor of B A."""
         return self.alpha / self.rank
-
-
-@dataclass(frozen=True)
-class _Copied:
-    """Another lazy tensor in memory of its own: safetensors writes no tied tensors."""
-
-    source: LazyTensor
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.source.shape
-
-    @property
-    def dtype(self) -> Any:
-        return self.source.dtype
-
-    def __getitem__(self, index: EllipsisType) -> Tensor:
-        return self.source[...].clone()
-
-    def row(self, index: int) -> Tensor:
-        return self.source.row(index)
 
 
 def write_adapter(
@@ -150,7 +128,7 @@ def fill_adapter(
         parts |= merge_lora(parts, inside, lora.scale, "in the trained model")
     brought = {name: Cast(tensor, tensor.dtype) for name, tensor in (outside | parts).items()}
     written: dict[str, LazyTensor] = {
-        PREFIX + name.replace(".default.", "."): _Copied(tensor) if name in tied else tensor
+        PREFIX + name.replace(".default.", "."): Copied(tensor) if name in tied else tensor
         for name, tensor in brought.items()
     }
     write_small_files(folder, config, processor, generation_config, base.dtype)

@@ -13,8 +13,7 @@ from bimba.checkpoints.lora import lora_module, merge_lora, split_lora
 from bimba.checkpoints.opened import refuse_misfits, tensor_shapes
 from bimba.checkpoints.small_files import as_stored, write_small_files
 from bimba.checkpoints.tensors import Cast, InMemory
-from bimba.models.bimba.configuration import BimbaConfig
-from bimba.models.bimba.processing import BimbaProcessor
+from bimba.models.kinds import VideoConfig, VideoProcessor
 
 
 def fill_merged(
@@ -23,8 +22,8 @@ def fill_merged(
     *,
     lora: LoraSettings,
     dtype: torch.dtype,
-    config: BimbaConfig,
-    processor: BimbaProcessor,
+    config: VideoConfig,
+    processor: VideoProcessor,
     generation_config: GenerationConfig,
     on_tensors: OnTensors | None = None,
 ) -> None:

@@ -10,8 +10,8 @@ from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBas
 from bimba.checkpoints.tensors import LazyTensor, read_json
 from bimba.errors import CheckpointError
 from bimba.models.bimba.configuration import BimbaConfig
-from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
+from bimba.models.kinds import VideoConfig, model_of
 
 MOST_LISTED = 40
 """Tensors that an error lists before it only counts them."""
@@ -38,10 +38,10 @@ class OpenedModel:
     generation_config: GenerationConfig
 
 
-def tensor_shapes(config: BimbaConfig) -> tuple[dict[str, tuple[int, ...]], set[str]]:
+def tensor_shapes(config: VideoConfig) -> tuple[dict[str, tuple[int, ...]], set[str]]:
     """Shape of each tensor of a model, by name and in its order; and the names of those that are tied to others."""
     with torch.device("meta"):
-        skeleton = BimbaForConditionalGeneration(config)
+        skeleton = model_of(config)
     shapes = {name: tuple(tensor.shape) for name, tensor in skeleton.state_dict().items()}
     return shapes, set(skeleton.all_tied_weights_keys)
 
@@ -95,7 +95,7 @@ def read_processor(folder: Path, config: BimbaConfig) -> BimbaProcessor:
     return BimbaProcessor.from_config(config, read_tokenizer(folder, config), **pixels)
 
 
-def read_generation_config(folder: Path, config: BimbaConfig) -> GenerationConfig:
+def read_generation_config(folder: Path, config: VideoConfig) -> GenerationConfig:
     """The base's generation config; one made from the language model's config if it has none."""
     if (folder / "generation_config.json").is_file():
         return GenerationConfig.from_pretrained(folder)

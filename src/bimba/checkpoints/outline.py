@@ -14,11 +14,9 @@ from bimba.checkpoints.tensors import read_json
 from bimba.checkpoints.vamba import read_vamba_config, read_vamba_processor, refuse_overrides
 from bimba.errors import CheckpointError, InputError
 from bimba.models.bimba.configuration import BimbaConfig
-from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
-from bimba.models.kinds import VideoConfig, VideoProcessor
+from bimba.models.kinds import VideoConfig, VideoProcessor, model_of
 from bimba.models.vamba.configuration import VambaConfig
-from bimba.models.vamba.modeling import VambaForConditionalGeneration
 
 RELEASED_DTYPE = torch.bfloat16
 
@@ -41,9 +39,7 @@ class ModelOutline:
     def num_parameters(self) -> int:
         """Counted on a model without memory."""
         with torch.device("meta"):
-            if isinstance(self.config, VambaConfig):
-                return int(VambaForConditionalGeneration(self.config).num_parameters())
-            return int(BimbaForConditionalGeneration(self.config).num_parameters())
+            return int(model_of(self.config).num_parameters())
 
     def pooled(self, temporal_pooling: int) -> "ModelOutline":
         """The same with so many frames pooled into one."""

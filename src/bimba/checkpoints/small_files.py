@@ -8,9 +8,10 @@ import torch
 from transformers import GenerationConfig
 
 from bimba.checkpoints.tensors import Cast, LazyTensor
-from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
-from bimba.models.bimba.processing import BimbaProcessor
+from bimba.models.kinds import VideoConfig, VideoProcessor
+from bimba.models.vamba.configuration import VambaConfig
+from bimba.models.vamba.modeling import VambaForConditionalGeneration
 
 DECAY_RATES = "A_log"
 """How the tensors end that the model keeps in float32 whatever its dtype."""
@@ -18,8 +19,8 @@ DECAY_RATES = "A_log"
 
 def write_small_files(
     folder: Path,
-    config: BimbaConfig,
-    processor: BimbaProcessor,
+    config: VideoConfig,
+    processor: VideoProcessor,
     generation_config: GenerationConfig,
     dtype: torch.dtype | None = None,
 ) -> None:
@@ -33,7 +34,8 @@ def write_small_files(
         dtype: of the weights; the config's if None.
     """
     config = copy.deepcopy(config)
-    config.architectures = [BimbaForConditionalGeneration.__name__]
+    kind = VambaForConditionalGeneration if isinstance(config, VambaConfig) else BimbaForConditionalGeneration
+    config.architectures = [kind.__name__]
     if dtype is not None:
         config.dtype = dtype
     config.save_pretrained(folder)

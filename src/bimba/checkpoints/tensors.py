@@ -193,6 +193,30 @@ class Cast:
         return self.source.row(index).to("cpu", self.dtype)
 
 
+@dataclass(frozen=True)
+class Copied:
+    """Another lazy tensor in memory of its own: safetensors writes no two that share it, and both may be trained."""
+
+    source: LazyTensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As the whole tensor has it."""
+        return self.source.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """As the whole tensor has it."""
+        return self.source.dtype
+
+    def __getitem__(self, index: EllipsisType) -> Tensor:
+        return self.source[...].clone()
+
+    def row(self, index: int) -> Tensor:
+        """Row `index`."""
+        return self.source.row(index).clone()
+
+
 def num_bytes(tensor: LazyTensor) -> int:
     """Size of a tensor in bytes."""
     return torch.Size(tensor.shape).numel() * tensor.dtype.itemsize

@@ -17,7 +17,7 @@ from bimba.errors import InputError
 
 if TYPE_CHECKING:
     from bimba.inference.clip import Clip
-    from bimba.training.data import Description, Piece, Report, Spread, TrainingDataset
+    from bimba.training.data import Description, ExampleDataset, Piece, Report, Spread
     from bimba.training.features.filling import Filled, Plan
     from bimba.training.recipe.settings import Recipe
 
@@ -149,11 +149,11 @@ def cache(
         print(f"{failure.name}: {failure.reason}")
 
 
-def _dataset(recipe: str, overrides: list[str] | None, *, hushed: bool) -> "tuple[TrainingDataset, Recipe]":
+def _dataset(recipe: str, overrides: list[str] | None, *, hushed: bool) -> "tuple[ExampleDataset, Recipe]":
     """The samples of a recipe, and the recipe."""
     with waiting("reading the recipe and the model's small files", quiet=hushed):
         from bimba.training.data import prepare_sources, read_samples
-        from bimba.training.data.dataset import open_dataset
+        from bimba.training.data.opening import open_dataset
         from bimba.training.model.start import read_outline_of
         from bimba.training.recipe.reading import read_recipe
 
@@ -264,7 +264,8 @@ def _facts(found: "Description") -> list[tuple[str, str]]:
     for path, clip in zip(found.sample.media, found.clips, strict=True):
         facts += [("media", str(path)), ("frames", f"{clip.num_frames}: {', '.join(_frame_labels(clip))}")]
     of_frames = in_count(sum(found.num_video_tokens))
-    counts = f"{in_count(len(found.ids))}, {of_frames} of them of frames; {in_count(found.num_learned)} are learned"
+    place = f"{of_frames} of them of frames" if found.holds_videos else f"and {of_frames} of frames beside them"
+    counts = f"{in_count(len(found.ids))}, {place}; {in_count(found.num_learned)} are learned"
     return [*facts, ("tokens", counts)]
 
 

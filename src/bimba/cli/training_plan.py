@@ -10,7 +10,7 @@ import torch
 
 from bimba.cli.units import in_count, in_words
 from bimba.errors import InputError
-from bimba.models.bimba.modeling import BimbaForConditionalGeneration
+from bimba.models.kinds import model_of
 from bimba.needles import read_needles
 from bimba.shipped_recipes import shipped_recipes
 from bimba.training.data import GlobalOrder, read_samples
@@ -87,7 +87,7 @@ def plan_training(name: str, recipe: Recipe) -> Plan:
     dealt = batches(recipe, num_processes)
     config, _ = read_outline_of(recipe)
     with torch.device("meta"):  # weights without values, to be counted
-        model = BimbaForConditionalGeneration(config)
+        model = model_of(config)
         trained = prepare_parts(model, recipe.train)
     to_make = _needles_to_make(recipe)
     samples = _samples(recipe)

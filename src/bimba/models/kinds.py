@@ -21,3 +21,10 @@ VideoProcessor = BimbaProcessor | VambaProcessor
 VideoFeatures = Tensor | VideoContext
 """What the language model reads of a video: BIMBA's tokens [V, D], which stand in the prompt, or Vamba's keys and
 values, which stand beside it."""
+
+
+def model_of(config: VideoConfig) -> VideoModel:
+    """The model of a config, with fresh weights (under `torch.device("meta")` without any)."""
+    if isinstance(config, VambaConfig):
+        return VambaForConditionalGeneration(config)
+    return BimbaForConditionalGeneration(config)

@@ -51,7 +51,9 @@ def training_ids_and_labels(
     return ids, labels
 
 
-def vamba_ids_and_labels(messages: Sequence[Message], tokenize: Tokenize) -> tuple[list[int], list[int]]:
+def vamba_ids_and_labels(
+    messages: Sequence[Message], tokenize: Tokenize, *, learn_headers: bool = True
+) -> tuple[list[int], list[int]]:
     """Ids and labels of a conversation as the released training of Vamba has them.
 
     Learned is what the assistant says, from the newline in front of its header to the end of its turn, and nothing
@@ -62,6 +64,7 @@ def vamba_ids_and_labels(messages: Sequence[Message], tokenize: Tokenize) -> tup
         messages: the conversation; the released system prompt is put in front if it brings none. Placeholders of
             videos and images become marks (`with_vision_marks`).
         tokenize: text -> ids, special tokens in the text as their ids, nothing added.
+        learn_headers: as released; otherwise what the assistant says and the end of its turn alone.
 
     Returns:
         ids [L] and labels [L].
@@ -71,8 +74,9 @@ def vamba_ids_and_labels(messages: Sequence[Message], tokenize: Tokenize) -> tup
     for message in vamba_messages(messages):
         lead = "\n" if ids else ""
         if message.role == "assistant":
-            turn = tokenize(f"{lead}<|im_start|>assistant\n") + tokenize(f"{message.content}<|im_end|>")
-            labels += turn
+            header, answer = tokenize(f"{lead}<|im_start|>assistant\n"), tokenize(f"{message.content}<|im_end|>")
+            turn = header + answer
+            labels += turn if learn_headers else [IGNORE] * len(header) + answer
         else:
             turn = tokenize(lead + chatml_turn(message).removesuffix("\n"))
             labels += [IGNORE] * len(turn)

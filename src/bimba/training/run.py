@@ -4,19 +4,25 @@ import logging
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bimba.checkpoints.loading import LoadOptions, load_model
 from bimba.errors import InputError
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
+from bimba.models.kinds import VideoModel, VideoProcessor
+from bimba.models.vamba.modeling import VambaForConditionalGeneration
+from bimba.models.vamba.processing import VambaProcessor
 from bimba.provenance import code_and_machine
 from bimba.training.data.collator import Collator
-from bimba.training.data.dataset import TrainingDataset, open_dataset
+from bimba.training.data.dataset import TrainingDataset
+from bimba.training.data.example_dataset import ExampleDataset
 from bimba.training.data.lengths import measure_lengths
+from bimba.training.data.opening import open_dataset
 from bimba.training.data.sampler import GlobalOrder
 from bimba.training.data.samples import prepare_sources, read_samples
 from bimba.training.data.store import SampleStore
+from bimba.training.data.vamba_collator import VambaCollator
 from bimba.training.features.caching import open_cache
 from bimba.training.features.filling import Machine, fill_cache
 from bimba.training.loop.arguments import batches, training_arguments
@@ -36,6 +42,7 @@ from bimba.training.loop.watching import LOG_NAME, LogFile, Silent, Watcher, rea
 from bimba.training.model.distillation import Teacher
 from bimba.training.model.parts import Trained, prepare_parts
 from bimba.training.model.start import start_model
+from bimba.training.model.vamba_teacher import VambaTeacher
 from bimba.training.model.words import NOTHING, WordLoss
 from bimba.training.recipe.settings import Recipe
 from bimba.training.result.finish import finish
@@ -102,15 +109,16 @@ def train(recipe: Recipe, watcher: Watcher | None = None) -> Outcome:
             recipe=recipe,
             trained=trained,
             dataset=dataset,
-            collator=Collator(processor, with_questions=reads_question, feature_shape=feature_shape),
+            collator=_collator(recipe, processor, with_questions=reads_question, feature_shape=feature_shape),
             order=GlobalOrder(len(store), dealt.global_size, recipe.schedule.seed, lengths),
             counter=Counter(len(store), recipe.data.max_failed),
             provenance=code_and_machine(),
             teacher=teacher,
             word_loss=_word_loss(recipe, model, processor),
+            patch_settings=processor.patch_settings if isinstance(processor, VambaProcessor) else None,
         )
         trainer = BimbaTrainer(model, arguments, task, [LogFile(recipe.output, watcher)])
-        check_sharding(trainer.accelerator, recipe.schedule.batch_size)
+        check_sharding(trainer.accelerator, recipe.schedule.batch_size, recipe.train.kind)
         trainer.resume(found.checkpoint)
         finish(trainer, model, processor, store, watcher)
         wait_for_all()
@@ -138,17 +146,26 @@ def _read_data(recipe: Recipe, global_batch: int, watcher: Watcher) -> SampleSto
 
 
 def _use_cache(
-    recipe: Recipe, model: BimbaForConditionalGeneration, dataset: TrainingDataset, device: Any, watcher: Watcher
+    recipe: Recipe, model: VideoModel, dataset: ExampleDataset, device: Any, watcher: Watcher
 ) -> tuple[int, int] | None:
     """Let a data set take features from the recipe's cache, which is filled before; their shape, None without one."""
     if recipe.data.cache is None:
         return None
+    model, dataset = cast("BimbaForConditionalGeneration", model), cast("TrainingDataset", dataset)
     cache = open_cache(recipe, model, dataset.processor)
     dataset.cache = fill_cache(model, dataset, cache, Machine.of(recipe, device), watcher).cache
     return cache.made_by.feature_shape
 
 
-def _lengths(recipe: Recipe, dataset: TrainingDataset, watcher: Watcher) -> list[int]:
+def _collator(
+    recipe: Recipe, processor: VideoProcessor, *, with_questions: bool, feature_shape: tuple[int, int] | None
+) -> Collator | VambaCollator:
+    if isinstance(processor, VambaProcessor):
+        return VambaCollator(processor, recipe.data.packing)
+    return Collator(processor, with_questions=with_questions, feature_shape=feature_shape)
+
+
+def _lengths(recipe: Recipe, dataset: ExampleDataset, watcher: Watcher) -> list[int]:
     """Tokens of each sample, measured by the first process."""
 
     def measure() -> list[int]:
@@ -164,23 +181,36 @@ def _lengths(recipe: Recipe, dataset: TrainingDataset, watcher: Watcher) -> list
     return first_decides(measure)
 
 
-def _teacher(recipe: Recipe, student: BimbaProcessor, device: Any) -> Teacher | None:
+def _teacher(recipe: Recipe, student: VideoProcessor, device: Any) -> Teacher | VambaTeacher | None:
+    """The model to learn from.
+
+    Raises:
+        InputError: it is of another kind, or reads other words or pixels.
+        CheckpointError: it cannot be read.
+    """
     settings = recipe.distillation
     if settings is None:
         return None
     dtype = "bfloat16" if recipe.compute.precision == "bf16" else "float32"
     model, processor = load_model(settings.teacher, settings.base, LoadOptions(device=device, dtype=dtype))
-    return Teacher(model, processor, student, settings)
+    if isinstance(model, VambaForConditionalGeneration) and isinstance(student, VambaProcessor):
+        return VambaTeacher(model, cast("VambaProcessor", processor), student, settings)
+    if isinstance(model, BimbaForConditionalGeneration) and isinstance(student, BimbaProcessor):
+        return Teacher(model, cast("BimbaProcessor", processor), student, settings)
+    raise InputError(
+        f"the teacher {settings.teacher} is a {model.config.model_type}, the student a {recipe.train.kind}.",
+        fix="take a teacher of the same kind.",
+    )
 
 
-def _word_loss(recipe: Recipe, model: BimbaForConditionalGeneration, processor: BimbaProcessor) -> WordLoss | None:
+def _word_loss(recipe: Recipe, model: VideoModel, processor: VideoProcessor) -> WordLoss | None:
     """The loss of the video's tokens.
 
     Raises:
         InputError: the tokenizer has no token for the word of bare places.
     """
     settings = recipe.objective.words
-    if settings is None:
+    if settings is None or not isinstance(model, BimbaForConditionalGeneration):
         return None
     ids = processor.question_ids(NOTHING)
     if len(ids) != 1:

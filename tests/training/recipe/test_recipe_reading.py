@@ -226,8 +226,8 @@ class TestYaml:
         recipe = read_recipe(write("my.yaml", text + "  compressor: {<<: *part, learning_rate: 1}\n"), [
             "train.projector.mode=full"
         ])  # fmt: skip
-        assert (recipe.train.vision_tower.mode, recipe.train.projector.mode) == ("lora", "full")
-        assert (recipe.train.compressor.mode, recipe.train.compressor.learning_rate) == ("lora", 1)
+        assert (recipe.train.vision_tower.mode, recipe.train.part("projector").mode) == ("lora", "full")
+        assert (recipe.train.part("compressor").mode, recipe.train.part("compressor").learning_rate) == ("lora", 1)
 
     def test_two_merges_in_a_mapping_are_one_too_many(self) -> None:
         with pytest.raises(InputError, match="<< is there twice"):
@@ -325,4 +325,5 @@ class TestDifferences:
             "distillation.base is absent there and null here",
             "distillation.weight is absent there and 0.5 here",
             "distillation.temperature is absent there and 1.0 here",
+            "distillation.top_k is absent there and null here",
         ]

@@ -18,12 +18,14 @@ from transformers import AutoConfig
 from bimba import shipped_recipes as shipped
 from bimba.models.bimba.configuration import SELECTIVE_SCAN, BimbaConfig
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
+from bimba.models.kinds import model_of
 from bimba.needles.settings import NeedleSettings
 from bimba.shipped_recipes import shipped_ablation, shipped_accelerate_configs, shipped_recipes
-from bimba.training.model.start import read_outline_of
+from bimba.training.model.start import read_bimba_outline, read_outline_of
 from bimba.training.recipe.data_settings import Needles
 from bimba.training.recipe.reading import read_recipe, recipe_as_yaml
 from bimba.training.recipe.settings import Checkpoint, Parts, Recipe, Scratch
+from bimba.training.recipe.train_settings import VAMBA_PARTS
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 ABLATIONS = ("learned_queries", "no_norm", "one_direction", "pooling", "queries_at_the_end", "question_conditioned")
@@ -32,6 +34,7 @@ ABLATIONS = ("learned_queries", "no_norm", "one_direction", "pooling", "queries_
 def test_names() -> None:
     nano = ["nano/1-vision", "nano/2-words", "nano/3-answers"]
     names = [*(f"ablation/{name}" for name in ABLATIONS), "bimba_llava_qwen2_7b", "cpu", *nano, "paper_ablation"]
+    names += ["vamba/1-align", "vamba/2-instruct", "vamba/cpu"]
     assert sorted(shipped_recipes()) == names
     assert list(shipped_accelerate_configs()) == ["ddp", "fsdp2", "zero2", "zero3"]
 
@@ -87,8 +90,8 @@ def test_the_released_run_has_the_released_values() -> None:
     assert recipe.train.lora.targets == ("q_proj", "v_proj")
     assert recipe.train.vision_tower.mode == "lora"
     assert recipe.train.language_model.mode == "lora"
-    assert recipe.train.compressor.mode == "full"
-    assert recipe.train.projector.mode == "full"
+    assert recipe.train.part("compressor").mode == "full"
+    assert recipe.train.part("projector").mode == "full"
     assert recipe.schedule.optimizer == "adamw_torch"
     assert recipe.schedule.learning_rate == 1e-6
     assert recipe.train.vision_tower.learning_rate == 2e-6
@@ -141,7 +144,7 @@ def test_the_variant_without_a_scan_has_no_compressor_to_train() -> None:
     variant = read_recipe("ablation/pooling")
     assert isinstance(variant.model, Parts)
     assert variant.model.compressor == {"type": "pooling"}
-    assert variant.train.compressor.mode == "frozen"
+    assert variant.train.part("compressor").mode == "frozen"
 
 
 class TestCpu:
@@ -151,7 +154,7 @@ class TestCpu:
 
     def test_its_model_is_small(self, recipe: Recipe) -> None:
         assert isinstance(recipe.model, Scratch)
-        config, _ = read_outline_of(recipe)
+        config, _ = read_bimba_outline(recipe)
         with torch.device("meta"):
             assert BimbaForConditionalGeneration(config).num_parameters() < 2e6
 
@@ -164,6 +167,39 @@ class TestCpu:
 
     def test_it_needs_no_gpu(self, recipe: Recipe) -> None:
         assert (recipe.compute.device, recipe.compute.precision) == ("cpu", "float32")
+
+
+class TestVamba:
+    def test_the_first_stage_has_the_released_values(self) -> None:
+        recipe = read_recipe("vamba/1-align")
+        assert isinstance(recipe.model, Checkpoint)
+        assert recipe.model.path == "Qwen/Qwen2-VL-7B-Instruct"
+        assert recipe.model.mixer is None
+        trained = {name for name in VAMBA_PARTS if recipe.train.part(name).mode == "full"}
+        assert trained == {"cross_attn", "vision_mixer", "alpha"}
+        assert (recipe.schedule.learning_rate, recipe.schedule.global_batch_size) == (1e-5, 16)
+        assert {source.json_path.parts[1] for source in recipe.data.sources if source.json_path} == {
+            "CC12M",
+            "PixelProse",
+        }
+        assert recipe.data.labels == "released"
+
+    def test_the_second_stage_has_the_released_values(self) -> None:
+        recipe = read_recipe("vamba/2-instruct")
+        assert isinstance(recipe.model, Checkpoint)
+        assert Path(recipe.model.path) == read_recipe("vamba/1-align").output / "model"
+        frozen = {name for name in VAMBA_PARTS if recipe.train.part(name).mode == "frozen"}
+        assert frozen == {"vision_tower", "head"}
+        assert (recipe.schedule.learning_rate, recipe.schedule.global_batch_size) == (5e-6, 32)
+        assert (recipe.frames.count, recipe.frames.sampling, recipe.frames.time_sentence) == (512, "random", False)
+        assert recipe.data.labels == "released"
+
+    def test_the_small_one_is_small_and_needs_no_gpu(self) -> None:
+        recipe = read_recipe("vamba/cpu")
+        assert (recipe.compute.device, recipe.compute.precision) == ("cpu", "float32")
+        config, _ = read_outline_of(recipe)
+        with torch.device("meta"):
+            assert model_of(config).num_parameters() < 2e6
 
 
 def test_the_wheel_and_the_source_archive_hold_them() -> None:

@@ -253,14 +253,16 @@ class VambaProcessor(ProcessorMixin):
         ids: list[int] = self.tokenizer(words, add_special_tokens=False)["input_ids"]
         return ids
 
-    def training_ids_and_labels(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
-        """Ids [L] and labels [L] of a conversation, as released."""
+    def training_ids_and_labels(
+        self, messages: Sequence[Message], *, learn_headers: bool = True
+    ) -> tuple[list[int], list[int]]:
+        """Ids [L] and labels [L] of a conversation, as released, or without the headers of answers in the labels."""
 
         def tokenize(text: str) -> list[int]:
             ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
             return ids
 
-        return vamba_ids_and_labels(messages, tokenize)
+        return vamba_ids_and_labels(messages, tokenize, learn_headers=learn_headers)
 
     def video_inputs(self, frames: Iterable[np.ndarray]) -> dict[str, Tensor]:
         """Frames of a video, each uint8 [height, width, 3] -> what the model's forward takes of it.

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bimba.training.data.dataset import TrainingDataset
 from bimba.training.data.example import Example, Failure
+from bimba.training.data.example_dataset import ExampleDataset
 from bimba.training.data.workers import ask_all
 
 
@@ -65,7 +65,7 @@ class _Found:
 
 
 def check_samples(
-    dataset: TrainingDataset, *, workers: int, on_progress: Callable[[int, int], None] | None = None
+    dataset: ExampleDataset, *, workers: int, on_progress: Callable[[int, int], None] | None = None
 ) -> Report:
     """Read every sample fully: probe its files, decode the chosen frames, write and tokenize its conversation.
 
@@ -86,7 +86,7 @@ def check_samples(
     )
 
 
-def _look(dataset: TrainingDataset, index: int) -> _Found:
+def _look(dataset: ExampleDataset, index: int) -> _Found:
     kind = dataset.kind(index) or "damaged"
     example = dataset[index]
     if isinstance(example, Example):

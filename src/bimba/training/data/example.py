@@ -6,11 +6,13 @@ question.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor
 
+from bimba.models.vamba.patches import Patches
 from bimba.text.labels import IGNORE
 
 
@@ -33,6 +35,8 @@ class Example:
         branches: where questions begin that are asked about the same beginning, each as if it were the only one; empty
             for a conversation.
         words: int64 [T', H', W', K], words of what stands in each place of the video, -1 for none; None if unknown.
+        patches: bytes of each video or image of a Vamba, which stand beside the prompt; instead of pixels.
+        patch_frames: frames that these are made of, of each video or image.
     """
 
     name: str
@@ -43,11 +47,19 @@ class Example:
     questions: tuple[list[int], ...] = ()
     branches: tuple[int, ...] = ()
     words: Tensor | None = None
+    patches: tuple[Patches, ...] = ()
+    patch_frames: tuple[int, ...] = ()
 
     @property
     def num_frames(self) -> tuple[int, ...]:
         """T of each video or image."""
-        return tuple(len(video) for video in self.features or self.pixels)
+        return self.patch_frames or tuple(len(video) for video in self.features or self.pixels)
+
+    @property
+    def conversations(self) -> list[tuple[list[int], list[int]]]:
+        """Ids and labels of each conversation, where nothing stands in front of all of them."""
+        bounds = [*(self.branches or (0,)), len(self.ids)]
+        return [(self.ids[start:end], self.labels[start:end]) for start, end in pairwise(bounds)]
 
     @property
     def num_learned(self) -> int:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from bimba.errors import InputError
-from bimba.models.bimba.processing import BimbaProcessor
+from bimba.models.kinds import VideoProcessor
+from bimba.models.vamba.processing import VambaProcessor
 from bimba.text.labels import IGNORE
 from bimba.text.prompts import Message, chatml_turn, with_system
 
@@ -17,7 +18,7 @@ _HEADER = "<|im_start|>assistant\n"
 
 
 def ids_and_labels(
-    processor: BimbaProcessor, messages: Sequence[Message], labels: Labels
+    processor: VideoProcessor, messages: Sequence[Message], labels: Labels
 ) -> tuple[list[int], list[int]]:
     """Ids and labels of a conversation; the ids are the same whatever is learned.
 
@@ -33,6 +34,8 @@ def ids_and_labels(
     Raises:
         InputError: the tokenizer cannot tell which letters its tokens stand for, and "assistant_only" asks for it.
     """
+    if isinstance(processor, VambaProcessor):
+        return processor.training_ids_and_labels(messages, learn_headers=labels == "released")
     if labels == "released" or processor.prompt_style == "template":  # a template's labels know no headers anyway
         return processor.training_ids_and_labels(messages)
     if not processor.tokenizer.is_fast:

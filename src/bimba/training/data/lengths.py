@@ -11,8 +11,8 @@ from typing import Any
 
 from bimba.errors import InputError
 from bimba.text.prompts import PROMPT_VERSION
-from bimba.training.data.dataset import TrainingDataset
 from bimba.training.data.example import Failure
+from bimba.training.data.example_dataset import ExampleDataset
 from bimba.training.data.workers import ask_all
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ Lengths = tuple[list[int], list[Failure]]
 
 
 def measure_lengths(
-    dataset: TrainingDataset,
+    dataset: ExampleDataset,
     *,
     workers: int,
     cache_file: Path | None = None,
@@ -43,7 +43,7 @@ def measure_lengths(
     if cache_file is not None and (known := _remembered(cache_file, key, len(dataset))) is not None:
         return known
     lengths, failures = [], []
-    for found in ask_all(dataset, TrainingDataset.measure, workers=workers, on_progress=on_progress):
+    for found in ask_all(dataset, _measure, workers=workers, on_progress=on_progress):
         lengths.append(0 if isinstance(found, Failure) else found)
         if isinstance(found, Failure):
             failures.append(found)
@@ -52,18 +52,20 @@ def measure_lengths(
     return lengths, failures
 
 
-def _key(dataset: TrainingDataset) -> str:
+def _measure(dataset: ExampleDataset, index: int) -> int | Failure:
+    return dataset.measure(index)
+
+
+def _key(dataset: ExampleDataset) -> str:
     """A hash of everything that a length depends on."""
-    processor = dataset.processor
-    tokenizer = processor.tokenizer
+    tokenizer = dataset.processor.tokenizer
     words = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else sorted(tokenizer.get_vocab().items())
     facts = {
         "prompts": PROMPT_VERSION,
         "samples": dataset.store.fingerprint(),
         "frames": dataset.frames.model_dump(mode="json"),
         "max_tokens": dataset.max_tokens,
-        "sizes": [processor.patches_per_side, processor.spatial_pooling, processor.temporal_pooling],
-        "modes": [processor.pool_mode, processor.newline_position, processor.prompt_style],
+        **dataset.sizes(),
         "tokenizer": [words, tokenizer.chat_template],
     }
     digest = hashlib.sha256(json.dumps(facts).encode())
@@ -72,7 +74,7 @@ def _key(dataset: TrainingDataset) -> str:
     return digest.hexdigest()
 
 
-def _media(dataset: TrainingDataset) -> set[Path]:
+def _media(dataset: ExampleDataset) -> set[Path]:
     found: set[Path] = set()
     for index in range(len(dataset)):
         with suppress(InputError):  # a damaged entry names no files

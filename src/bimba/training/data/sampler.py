@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
 
-from bimba.training.data.dataset import BLANK
+from bimba.training.data.example_dataset import BLANK
 
 _MEGA = 50
 """Batches that are sorted by length together: more would make the order predictable, fewer would pad more."""

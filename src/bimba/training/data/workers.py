@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from bimba.training.data.dataset import TrainingDataset
+from bimba.training.data.example_dataset import ExampleDataset
 
 Answer = TypeVar("Answer")
 
@@ -17,7 +17,7 @@ _AT_ONCE = 8
 class _Asked(Dataset[Any], Generic[Answer]):
     """The answers of a data set; small ones, so that no pixels go from process to process."""
 
-    def __init__(self, dataset: TrainingDataset, ask: Callable[[TrainingDataset, int], Answer]) -> None:
+    def __init__(self, dataset: ExampleDataset, ask: Callable[[ExampleDataset, int], Answer]) -> None:
         self.dataset, self.ask = dataset, ask
 
     def __len__(self) -> int:
@@ -28,8 +28,8 @@ class _Asked(Dataset[Any], Generic[Answer]):
 
 
 def ask_all(
-    dataset: TrainingDataset,
-    ask: Callable[[TrainingDataset, int], Answer],
+    dataset: ExampleDataset,
+    ask: Callable[[ExampleDataset, int], Answer],
     *,
     workers: int,
     on_progress: Callable[[int, int], None] | None = None,

@@ -6,7 +6,8 @@ from bimba.errors import InputError
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.models.bimba.towers import tower_width
-from bimba.training.data.dataset import TrainingDataset, open_dataset
+from bimba.training.data.dataset import TrainingDataset
+from bimba.training.data.opening import open_bimba_dataset
 from bimba.training.data.samples import prepare_sources, read_samples
 from bimba.training.features.feature_cache import FeatureCache, MadeBy
 from bimba.training.features.filling import Filled, Machine, Plan, fill_cache, look_up
@@ -14,7 +15,7 @@ from bimba.training.features.tower import tower_digest
 from bimba.training.loop.arguments import training_arguments
 from bimba.training.loop.environment import check_environment, ended_properly, first_decides, gathered, is_first
 from bimba.training.loop.watching import Silent, Watcher
-from bimba.training.model.start import start_model
+from bimba.training.model.start import start_bimba
 from bimba.training.recipe.settings import Recipe
 
 
@@ -93,6 +94,6 @@ def _prepared(
     data = recipe.data
     first_decides(lambda: prepare_sources(data.sources, watcher.stage))
     store = read_samples(data.sources, recipe.schedule.seed, on_progress=watcher.stage if is_first() else None)
-    model, processor = start_model(recipe)
-    dataset = open_dataset(recipe, store, model.config, processor)
-    return model, dataset, open_cache(recipe, model, processor), Machine.of(recipe, device)
+    model, processor = start_bimba(recipe)  # recipes of others name no cache
+    dataset = open_bimba_dataset(recipe, store, model.config, processor)
+    return model, dataset, open_cache(recipe, model, dataset.processor), Machine.of(recipe, device)

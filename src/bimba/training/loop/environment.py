@@ -53,17 +53,28 @@ def check_environment(*, on_cpu: bool) -> None:
         raise InputError("DeepSpeed is asked for, but it is not installed.", fix="pip install deepspeed")
 
 
-def check_sharding(accelerator: Any, batch_size: int) -> None:
+def check_sharding(accelerator: Any, batch_size: int, kind: str = "bimba") -> None:
     """Refuse batches with which processes would wait for each other for ever.
 
-    ZeRO-3 gathers weights in each call of a layer, and the compressor is called once for each length of videos in a
-    batch, which is not the same in all processes.
+    ZeRO-3 gathers weights in each call of a layer. BIMBA's compressor is called once for each length of videos in a
+    batch, and a Vamba's frozen vision tower once for some frames at a time, which is not the same in all processes.
+
+    Args:
+        accelerator: of the trainer.
+        batch_size: samples of a process at a time.
+        kind: of model.
 
     Raises:
-        InputError: ZeRO-3 with more than one sample at a time.
+        InputError: ZeRO-3 with more than one sample at a time, or with a Vamba.
     """
     plugin = getattr(accelerator.state, "deepspeed_plugin", None)
-    if plugin is not None and plugin.zero_stage == 3 and batch_size > 1:
+    is_zero3 = plugin is not None and plugin.zero_stage == 3
+    if is_zero3 and kind == "vamba":
+        raise InputError(
+            "DeepSpeed ZeRO-3 cannot train a Vamba: its processes would wait for each other.",
+            fix="take ZeRO-2, or FSDP2 with --fsdp_transformer_layer_cls_to_wrap VambaDecoderLayer.",
+        )
+    if is_zero3 and batch_size > 1:
         raise InputError(
             f"schedule.batch_size is {batch_size}; with DeepSpeed ZeRO-3 it has to be 1.",
             fix=f"set schedule.batch_size=1 and {batch_size} times the accumulation, or take ZeRO-2 or FSDP2.",

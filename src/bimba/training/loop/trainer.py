@@ -23,10 +23,12 @@ from torch.utils.data import Dataset, Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from bimba.errors import CheckpointError, TrainingError
-from bimba.models.bimba.modeling import BimbaForConditionalGeneration
+from bimba.models.kinds import VideoModel
+from bimba.models.vamba.pixels import PatchSettings, normalise
 from bimba.training.data.collator import Collator
 from bimba.training.data.sampler import GlobalOrder
 from bimba.training.data.streams import MOST_WORDS
+from bimba.training.data.vamba_collator import VambaCollator
 from bimba.training.loop.counting import Counter
 from bimba.training.loop.environment import gathered, is_first, wait_for_all
 from bimba.training.loop.optimizer import muon_with_adamw
@@ -41,7 +43,8 @@ from bimba.training.loop.saving import (
     write_whole,
 )
 from bimba.training.model.distillation import Teacher
-from bimba.training.model.parts import MUON, Trained, parameter_groups
+from bimba.training.model.parts import MUON, Trained, parameter_groups, part_of
+from bimba.training.model.vamba_teacher import VambaTeacher
 from bimba.training.model.words import WordLoss
 from bimba.training.recipe.reading import recipe_as_yaml
 from bimba.training.recipe.settings import Recipe
@@ -67,21 +70,23 @@ class Task:
         provenance: versions, commit and hardware.
         teacher: to learn from, too.
         word_loss: of the video's tokens.
+        patch_settings: how a Vamba's patches, which come as bytes, become numbers.
     """
 
     recipe: Recipe
     trained: Trained
     dataset: Dataset[Any]
-    collator: Collator
+    collator: Collator | VambaCollator
     order: GlobalOrder
     counter: Counter
     provenance: dict[str, Any]
-    teacher: Teacher | None = None
+    teacher: Teacher | VambaTeacher | None = None
     word_loss: WordLoss | None = None
+    patch_settings: PatchSettings | None = None
 
 
 class BimbaTrainer(Trainer):
-    """transformers' Trainer for a BIMBA model.
+    """transformers' Trainer for a BIMBA or a Vamba.
 
     Args:
         model: with its parts prepared.
@@ -92,7 +97,7 @@ class BimbaTrainer(Trainer):
 
     def __init__(
         self,
-        model: BimbaForConditionalGeneration,
+        model: VideoModel,
         arguments: TrainingArguments,
         task: Task,
         callbacks: list[TrainerCallback],
@@ -140,6 +145,14 @@ class BimbaTrainer(Trainer):
         self.task.counter.take(infos, time.perf_counter() - begin)
         # A step of nothing but unreadable samples has no loss; it must not divide by nothing.
         return batches, torch.as_tensor(num_items).clamp(min=1)
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """A batch where the model is; patches become numbers there, since bytes wait and travel in a quarter."""
+        prepared: dict[str, Any] = super()._prepare_inputs(inputs)
+        if self.task.patch_settings is not None:
+            pixels = prepared["pixel_values_videos"]
+            prepared["pixel_values_videos"] = normalise([pixels], self.task.patch_settings)
+        return prepared
 
     def compute_loss(
         self,
@@ -301,7 +314,11 @@ class BimbaTrainer(Trainer):
 
 
 class _Course(TrainerCallback):
-    """Tells the order of samples which epoch begins, whatever stands between it and the trainer; logs the end."""
+    """Tells the order of samples which epoch begins, whatever stands between it and the trainer; logs the end.
+
+    After each step a Vamba's balances of self- and cross-attention are brought back between 0 and 1: beyond, they would
+    have no gradient, and where the model is sharded its own forward pass only mends a copy.
+    """
 
     def __init__(self, order: GlobalOrder) -> None:
         self.order = order
@@ -310,6 +327,10 @@ class _Course(TrainerCallback):
         self.order.set_epoch(int(state.epoch or 0))
 
     def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **others: Any) -> None:  # noqa: ARG002
+        with torch.no_grad():
+            for name, parameter in others["model"].named_parameters():
+                if parameter.requires_grad and part_of(name) == "alpha":
+                    parameter.clamp_(0, 1)
         if state.global_step >= state.max_steps:  # the last step is logged, however seldom others are
             control.should_log = True
 

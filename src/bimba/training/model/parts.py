@@ -13,9 +13,12 @@ import torch
 from torch import nn
 
 from bimba.errors import InputError
-from bimba.models.bimba.modeling import BimbaForConditionalGeneration
+from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.towers import tower_depth
-from bimba.training.recipe.settings import PARTS, Schedule, Train
+from bimba.models.kinds import VideoModel
+from bimba.models.vamba.configuration import VambaConfig
+from bimba.training.recipe.settings import Schedule
+from bimba.training.recipe.train_settings import BIMBA_PARTS, VAMBA_PARTS, AnyTrain
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +31,8 @@ _LEAST_SIDE = 8
 """Matrices with a shorter side are rows of numbers by nature, not maps."""
 _NO_MAPS = ("embed_tokens", "lm_head", "A_log", "separators", "queries")
 _AFTER_THE_FEATURES = ("post_layernorm", ".head.", "vision_tower.layernorm")
+_OF_LAYERS = ("cross_attn", "vision_mixer", "alpha")
+_MIXER_LAYER = re.compile(r"\blayers\.(\d+)\.vision_mixer\b")
 
 
 @dataclass(frozen=True)
@@ -47,14 +52,18 @@ class Trained:
     by_part: dict[str, int]
 
 
-def prepare_parts(model: BimbaForConditionalGeneration, train: Train) -> Trained:
+def prepare_parts(model: VideoModel, train: AnyTrain) -> Trained:
     """Freeze the model, put LoRA layers in, and free what is trained, in float32.
 
     Raises:
-        InputError: a part that shall have LoRA has no layer of the named targets, or a part has no weights.
+        InputError: the section is about another kind of model, a part that shall have LoRA has no layer of the named
+            targets, or a part has no weights.
     """
+    check_kind(model.config.model_type, train)
     model.requires_grad_(requires_grad=False)
-    targets = [name for part in PARTS if train.part(part).mode == "lora" for name in lora_targets(model, train, part)]
+    targets = [
+        name for part in train.parts if train.part(part).mode == "lora" for name in lora_targets(model, train, part)
+    ]
     num_all = sum(parameter.numel() for parameter in model.parameters())
     if targets:
         _inject(model, train, targets)
@@ -68,7 +77,7 @@ def prepare_parts(model: BimbaForConditionalGeneration, train: Train) -> Trained
             # Steps of a millionth vanish in bfloat16's 8 bits, so that whatever is trained is kept in float32.
             parameter.data = parameter.data.float()
             counts[part_of(name)] = counts.get(part_of(name), 0) + parameter.numel()
-    for part in PARTS:
+    for part in train.parts:
         if train.part(part).mode == "full" and part not in counts:
             # Pooling has no weights, and that may be what a recipe compares with.
             logger.warning("train.%s.mode is full, but this model's %s has no weights.", part, part)
@@ -78,7 +87,21 @@ def prepare_parts(model: BimbaForConditionalGeneration, train: Train) -> Trained
     return Trained(names, sum(counts.values()), num_all, counts)
 
 
-def lora_targets(model: BimbaForConditionalGeneration, train: Train, part: str) -> list[str]:
+def check_kind(kind: str, train: AnyTrain) -> None:
+    """Refuse a section about the parts of another kind of model than the one of that `model_type`.
+
+    Raises:
+        InputError: it is.
+    """
+    if kind != train.kind:
+        parts = ", ".join(VAMBA_PARTS if kind == "vamba" else BIMBA_PARTS)
+        raise InputError(
+            f"the model is a {kind}, but train is about the parts of a {train.kind}.",
+            fix=f"set train.kind to {kind} and say what of {parts} is trained.",
+        )
+
+
+def lora_targets(model: VideoModel, train: AnyTrain, part: str) -> list[str]:
     """Full names of the linear layers of a part that get LoRA.
 
     Raises:
@@ -101,7 +124,7 @@ def lora_targets(model: BimbaForConditionalGeneration, train: Train, part: str) 
     return chosen
 
 
-def _inject(model: BimbaForConditionalGeneration, train: Train, targets: list[str]) -> None:
+def _inject(model: VideoModel, train: AnyTrain, targets: list[str]) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
@@ -117,35 +140,56 @@ def part_of(name: str) -> str:
     Raises:
         ValueError: it belongs to none.
     """
-    for piece in name.split("."):
-        if piece in PARTS:
+    pieces = name.split(".")
+    for piece in pieces:
+        if piece in BIMBA_PARTS or piece in _OF_LAYERS:
             return piece
-    raise ValueError(f"{name} belongs to no part of the model; known are {', '.join(PARTS)}.")
+    if "visual" in pieces:
+        return "merger" if "merger" in pieces else "vision_tower"
+    if "lm_head" in pieces:
+        return "head"
+    if "model" in pieces:
+        return "language_model"
+    known = ", ".join(dict.fromkeys((*BIMBA_PARTS, *VAMBA_PARTS)))
+    raise ValueError(f"{name} belongs to no part of a model; known are {known}.")
 
 
-def _is_used(model: BimbaForConditionalGeneration, name: str) -> bool:
-    """Whether a weight has a say in the features: the tower's last norm, its head and layers beyond have none.
+def _is_used(model: VideoModel, name: str) -> bool:
+    """Whether a weight has a say in the loss.
 
     Weights that never get a gradient would let processes that train together wait for them.
     """
+    config = model.config
+    if isinstance(config, VambaConfig):
+        layer = _MIXER_LAYER.search(name)
+        # Nothing reads the video behind the last layer's mixer.
+        return layer is None or int(layer[1]) < config.text_config.num_hidden_layers - 1
+    return _is_used_of_tower(config, name)
+
+
+def _is_used_of_tower(config: BimbaConfig, name: str) -> bool:
+    """Whether a BIMBA's weight has one: the tower's last norm, its head and layers beyond the features have none."""
     if part_of(name) != "vision_tower":
         return True
     if any(piece in name for piece in _AFTER_THE_FEATURES):
         return False
     layer = _VISION_LAYER.search(name)
-    chosen = model.config.vision_feature_layer
-    num_layers = tower_depth(model.config.vision_config)
+    chosen = config.vision_feature_layer
+    num_layers = tower_depth(config.vision_config)
     last = chosen if chosen >= 0 else num_layers + 1 + chosen
     return layer is None or int(layer[1]) < last
 
 
 def decays(name: str, parameter: torch.Tensor) -> bool:
-    """Whether weight decay may pull a parameter to zero: matrices, but no decay rates (A), skips (D), biases, norms."""
+    """Whether weight decay may pull a parameter to zero: matrices, but no decay rates (A), skips (D), biases, norms.
+
+    Nor a Vamba's step sizes (dt_bias) and its balance of self- and cross-attention (alpha), which are vectors, too.
+    """
     return parameter.ndim >= 2 and not name.endswith("A_log")
 
 
 def parameter_groups(
-    parameters: Iterable[tuple[str, nn.Parameter]], train: Train, schedule: Schedule
+    parameters: Iterable[tuple[str, nn.Parameter]], train: AnyTrain, schedule: Schedule
 ) -> list[dict[str, Any]]:
     """Groups for an optimizer: one for each part, with and without weight decay, each with its learning rate.
 

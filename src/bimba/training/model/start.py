@@ -1,9 +1,10 @@
 """The model section of a recipe in, a model on the CPU and its processor out: where training starts.
 
 Three ways lead to it: a model that is there, a vision tower and a language model that have not met, or random weights.
+What is a Vamba's alone is in `start_vamba`.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, set_seed
@@ -18,22 +19,44 @@ from bimba.models.bimba.processing import BimbaProcessor
 from bimba.models.bimba.separators import Separators
 from bimba.models.bimba.tiny import tiny_tokenizer
 from bimba.models.bimba.word_tokenizer import word_tokenizer
+from bimba.models.kinds import VideoConfig, VideoModel, VideoProcessor
+from bimba.models.vamba.configuration import VambaConfig
+from bimba.models.vamba.modeling import VambaForConditionalGeneration
+from bimba.models.vamba.processing import VambaProcessor
 from bimba.needles.vocabulary import needle_words
+from bimba.training.model.parts import check_kind
+from bimba.training.model.start_vamba import (
+    as_trained,
+    scratch_vamba_config,
+    vamba_from_checkpoint,
+    vamba_from_scratch,
+    vamba_outline,
+)
 from bimba.training.recipe.settings import Checkpoint, Compute, Parts, Recipe, Scratch
 
 _BYTES, _NEEDLES = "bytes", "needles"
 
 
-def start_model(recipe: Recipe) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
+def start_model(recipe: Recipe) -> tuple[VideoModel, VideoProcessor]:
     """The model that a recipe starts from, with fresh parts initialised from its seed, on the CPU.
 
     Raises:
         CheckpointError: files are missing, damaged, or do not fit.
-        InputError: settings do not fit the model.
+        InputError: settings do not fit the model, or are for another kind of model.
+    """
+    return start_vamba(recipe) if recipe.train.kind == "vamba" else start_bimba(recipe)
+
+
+def start_bimba(recipe: Recipe) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
+    """The same for the recipe of a BIMBA.
+
+    Raises:
+        CheckpointError, InputError: as there.
     """
     set_seed(recipe.schedule.seed)
     match recipe.model:
         case Checkpoint() as start:
+            read_bimba_outline(recipe)  # small files first: what does not fit is told at once
             model, processor = _from_checkpoint(start, recipe.compute)
         case Parts() as start:
             model, processor = _from_parts(start, recipe.compute)
@@ -43,27 +66,63 @@ def start_model(recipe: Recipe) -> tuple[BimbaForConditionalGeneration, BimbaPro
     return model, processor
 
 
-def read_outline_of(recipe: Recipe) -> tuple[BimbaConfig, BimbaProcessor]:
+def start_vamba(recipe: Recipe) -> tuple[VambaForConditionalGeneration, VambaProcessor]:
+    """The same for the recipe of a Vamba.
+
+    Raises:
+        CheckpointError, InputError: as there.
+    """
+    set_seed(recipe.schedule.seed)
+    config, processor = _vamba_outline(recipe)  # small files first: what does not fit is told at once
+    if isinstance(recipe.model, Checkpoint):
+        model, _ = vamba_from_checkpoint(recipe.model, recipe.compute, recipe.schedule.seed)
+        return cast("VambaForConditionalGeneration", model), processor
+    return vamba_from_scratch(config, processor, recipe.compute), processor
+
+
+def read_outline_of(recipe: Recipe) -> tuple[VideoConfig, VideoProcessor]:
     """Config and processor alone, from small files: no weights are read or made.
 
     Raises:
         CheckpointError: files are missing or damaged.
-        InputError: settings do not fit.
+        InputError: settings do not fit, or are for another kind of model.
+    """
+    return _vamba_outline(recipe) if recipe.train.kind == "vamba" else read_bimba_outline(recipe)
+
+
+def _vamba_outline(recipe: Recipe) -> tuple[VambaConfig, VambaProcessor]:
+    start = cast("Checkpoint | Scratch", recipe.model)  # recipes refuse anything else
+    if isinstance(start, Scratch):
+        config, processor = scratch_vamba_config(start, _tokenizer(start.tokenizer))
+    else:
+        found, its_processor = vamba_outline(start)
+        check_kind(found.model_type, recipe.train)
+        config, processor = cast("VambaConfig", found), cast("VambaProcessor", its_processor)
+    return config, as_trained(processor, start.pixels, recipe.frames)
+
+
+def read_bimba_outline(recipe: Recipe) -> tuple[BimbaConfig, BimbaProcessor]:
+    """The same for the recipe of a BIMBA.
+
+    Raises:
+        CheckpointError, InputError: as there.
     """
     if isinstance(recipe.model, Checkpoint):
         outline = read_outline(recipe.model.path, recipe.model.base, recipe.model.settings)
         if outline.processor is None:
             raise ValueError("an outline of a named model has a processor.")
+        check_kind(outline.config.model_type, recipe.train)
+        config, processor = cast("BimbaConfig", outline.config), cast("BimbaProcessor", outline.processor)
         if recipe.model.compressor is not None:
-            _replace_compressor(outline.config, recipe.model.compressor)
-        return outline.config, outline.processor
+            _replace_compressor(config, recipe.model.compressor)
+        return config, processor
     if isinstance(recipe.model, Parts):
         config = _parts_config(recipe.model)
         return config, _parts_processor(recipe.model, config)
     return _scratch_config(recipe.model)
 
 
-def read_processor(recipe: Recipe) -> BimbaProcessor:
+def read_processor(recipe: Recipe) -> VideoProcessor:
     """The processor alone; see `read_outline_of`."""
     return read_outline_of(recipe)[1]
 
@@ -75,7 +134,8 @@ def _from_checkpoint(start: Checkpoint, compute: Compute) -> tuple[BimbaForCondi
         attn_implementation=compute.attn_implementation,
         config_overrides=start.settings,
     )
-    model, processor = load_model(start.path, start.base, options)
+    loaded, its_processor = load_model(start.path, start.base, options)
+    model, processor = cast("BimbaForConditionalGeneration", loaded), cast("BimbaProcessor", its_processor)
     if start.compressor is not None:
         _replace_compressor(model.config, start.compressor)
         model.compressor = build_compressor(model.config)

@@ -9,7 +9,8 @@ from bimba.errors import InputError
 from bimba.training.recipe.known import KnownKeys, known_keys
 from bimba.training.recipe.settings import Recipe
 
-_STARTS = "checkpoint, parts or scratch"
+_KINDS = {"model": ("start", "checkpoint, parts or scratch"), "train": ("kind", "bimba or vamba")}
+"""Sections of several kinds: the key that tells them apart, and what it can be."""
 
 
 def checked(values: Mapping[str, Any], name: str, where: Callable[[str], str], also: Sequence[str] = ()) -> Recipe:
@@ -87,7 +88,7 @@ def _place(details: Mapping[str, Any], values: Any) -> str:
             continue
         place.append(str(part))
     if details["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        place.append("start")
+        place.append(_KINDS[".".join(place)][0])
     return ".".join(place)
 
 
@@ -99,14 +100,19 @@ def _problem(details: Mapping[str, Any], place: str, known: KnownKeys, where: Ca
     if kind == "missing":
         return f"{place} is missing"
     if kind == "union_tag_not_found":
-        return f"{place} is missing; it is {_STARTS}"
+        return f"{place} is missing; it is {_allowed(place)}"
     if kind == "union_tag_invalid":
-        return f"{place}{where(place)} is {value['start']!r}: it should be {_STARTS}"
+        return f"{place}{where(place)} is {value[place.rpartition('.')[2]]!r}: it should be {_allowed(place)}"
     if not place:
         return _wording(details)
     if isinstance(value, Mapping):
         return f"{place}{where(place)}: {_wording(details)}"
     return f"{place}{where(place)} is {value!r}: {_wording(details)}"
+
+
+def _allowed(place: str) -> str:
+    """What the key that tells the kind of a section can be."""
+    return _KINDS[place.rpartition(".")[0]][1]
 
 
 def _wording(details: Mapping[str, Any]) -> str:

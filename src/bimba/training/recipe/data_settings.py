@@ -2,12 +2,16 @@
 
 import re
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from bimba.training.recipe.section import Settings
+from bimba.video.interval_sampling import IntervalSampling
 from bimba.video.sampling import Sampling
+
+BIMBA_SAMPLING = get_args(Sampling)
+"""What a BIMBA's frames can be chosen by; a Vamba's by all of `IntervalSampling`."""
 
 
 class Frames(Settings):
@@ -15,13 +19,14 @@ class Frames(Settings):
 
     Attributes:
         count: at most so many.
-        sampling: "uniform", "middle" (of equal intervals) or "fps" (one a second, if they fit).
-        time_sentence: tell the model their times.
+        sampling: "uniform", "middle" (of equal intervals) or "fps" (one a second, if they fit); of a Vamba, whose
+            default is "middle", also "random" (one of each of equal intervals, the same in every epoch).
+        time_sentence: tell the model their times; a Vamba is not told them.
         backend: which decoder.
     """
 
     count: int = Field(default=64, ge=1)
-    sampling: Sampling = "uniform"
+    sampling: IntervalSampling = "uniform"
     time_sentence: bool = True
     backend: Literal["pyav", "torchcodec"] = "pyav"
 
@@ -95,6 +100,27 @@ class Source(Settings):
         return self
 
 
+class Packing(Settings):
+    """How many samples of a Vamba share a row of a batch; each sees itself alone, at the positions it has alone.
+
+    It changes nothing of what is learned: a process takes `schedule.batch_size` samples at a time, in rows of these.
+
+    Attributes:
+        samples: so many, one after the other; or
+        tokens: as many, one after the other, as have so many tokens of text together (longer ones have rows of their
+            own).
+    """
+
+    samples: int | None = Field(default=None, ge=2)
+    tokens: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _says_one(self) -> Self:
+        if (self.samples is None) == (self.tokens is None):
+            raise ValueError("packing has one of samples and tokens")
+        return self
+
+
 class Data(Settings):
     """Samples, and how they are read.
 
@@ -109,6 +135,7 @@ class Data(Settings):
         group_by_length: batch samples of like length together; measures all samples first (of streams
             the videos alone).
         cache: folder for the features of a frozen vision tower, so that further epochs skip decoding and vision.
+        packing: several samples of a Vamba share a row; each has its own if None.
     """
 
     sources: tuple[Source, ...] = Field(min_length=1)
@@ -119,3 +146,4 @@ class Data(Settings):
     prefetch: int = Field(default=2, ge=1)
     group_by_length: bool = False
     cache: Path | None = None
+    packing: Packing | None = None

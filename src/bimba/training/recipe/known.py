@@ -8,13 +8,18 @@ from typing import Any, get_args
 
 from bimba.checkpoints.loading import OVERRIDABLE
 from bimba.models.bimba.configuration import COMPRESSORS, SELECTIVE_SCAN, BimbaConfig
+from bimba.models.vamba.configuration import MIXER, VambaConfig
 from bimba.needles import make_needles
 from bimba.training.recipe.data_settings import Needles, Stream
 from bimba.training.recipe.section import Settings
 from bimba.training.recipe.settings import Checkpoint, Parts, Recipe, Scratch
+from bimba.training.recipe.train_settings import BIMBA_PARTS, VAMBA_PARTS
 
-_CONFIG = tuple(BimbaConfig.__annotations__)
+_CONFIG = tuple(name for name in BimbaConfig.__annotations__ if name != "model_type")
 _BETWEEN = tuple(name for name in _CONFIG if name not in ("vision_config", "text_config", "compressor"))
+_CONFIGS = {"bimba": ("model_type", *_CONFIG), "vamba": ("model_type", *VambaConfig.__annotations__)}
+_KIND_KEYS = ("start", "kind")
+"""Keys that tell which of several sections one is."""
 _NEEDLES = tuple(
     name for name in inspect.signature(make_needles).parameters if name not in ("out", "overwrite", "on_progress")
 )
@@ -44,6 +49,9 @@ class KnownKeys:
         """What could have been meant by an unknown place, as the end of a sentence."""
         word = place.rpartition(".")[2]
         beside = self.beside(place)
+        section, part = [*place.split("."), ""][:2]
+        if section == "train" and part in (*BIMBA_PARTS, *VAMBA_PARTS) and f"train.{part}" not in self.places:
+            return self._parts_of_the_other_kind(part)
         names = [known.rpartition(".")[2] for known in beside]
         near = difflib.get_close_matches(word, names, n=1)
         if near:
@@ -57,6 +65,13 @@ class KnownKeys:
             return f"known there: {', '.join(names)}."
         near = difflib.get_close_matches(place, self.places, n=1, cutoff=0.7)  # the mapping itself is unknown
         return f"did you mean {near[0]}?" if near else f"known are {', '.join(Recipe.model_fields)}."
+
+    def _parts_of_the_other_kind(self, word: str) -> str:
+        """What a part is of, and which parts there are."""
+        is_vamba = "train.merger" in self.places
+        here, other = ("Vamba", "BIMBA") if is_vamba else ("BIMBA", "Vamba")
+        parts = ", ".join(VAMBA_PARTS if is_vamba else BIMBA_PARTS)
+        return f"{word} is a part of a {other} (kind: {other.lower()}); those of a {here} are {parts}."
 
 
 def known_keys(values: Mapping[str, Any]) -> KnownKeys:
@@ -105,11 +120,14 @@ def _sections_in(annotation: Any) -> Iterator[type[Settings]]:
 
 
 def _chosen(sections: list[type[Settings]], value: Any) -> list[type[Settings]]:
-    """The one section of several whose `start` the value names, or all."""
+    """The one section of several whose `start` or `kind` the value names, or which is the default; or all."""
     if len(sections) < 2 or not isinstance(value, Mapping):
         return sections
-    start = value.get("start")
-    named = [one for one in sections if start in get_args(one.model_fields["start"].annotation)]
+    key = next((key for key in _KIND_KEYS if all(key in one.model_fields for one in sections)), None)
+    if key is None:
+        return sections
+    fields = [(one, one.model_fields[key]) for one in sections]
+    named = [one for one, field in fields if value.get(key, field.default) in get_args(field.annotation)]
     return named or sections
 
 
@@ -118,10 +136,13 @@ def _free_names(section: type[Settings], name: str, value: Any) -> Sequence[str]
     if section in (Checkpoint, Parts) and name == "compressor":
         kind = value.get("type") if isinstance(value, Mapping) else None
         return tuple(COMPRESSORS.get(str(kind), SELECTIVE_SCAN))
+    if section is Scratch and name == "config":
+        kind = value.get("model_type") if isinstance(value, Mapping) else None
+        return _CONFIGS.get(str(kind), _CONFIGS["bimba"])
     names: dict[tuple[type[Settings], str], Sequence[str]] = {
         (Checkpoint, "settings"): OVERRIDABLE,
         (Parts, "settings"): _BETWEEN,
-        (Scratch, "config"): _CONFIG,
+        (Checkpoint, "mixer"): tuple(MIXER),
         (Needles, "options"): _NEEDLES,
         (Stream, "options"): _NEEDLES,
     }

@@ -26,6 +26,7 @@ _KINDS = {
     ("model",): ("start", "checkpoint"),
     ("model", "compressor"): ("type", "selective_scan"),
     ("model", "config", "compressor"): ("type", "selective_scan"),
+    ("train",): ("kind", "bimba"),
 }
 """Mappings of several kinds: the key that tells them apart, and what it is when it is absent."""
 
@@ -51,7 +52,8 @@ def read_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe.
 
     Mappings of a file are merged into those of the file it extends; lists and single values replace. A `model` with
-    another `start`, or a `compressor` with another `type`, replaces as a whole, as its keys would not fit.
+    another `start`, a `train` of another `kind`, or a `compressor` with another `type`, replaces as a whole, as its
+    keys would not fit.
 
     Args:
         recipe: a YAML file, or the name of a shipped recipe such as "cpu"; a file of that name wins.

@@ -5,33 +5,53 @@ become one is in `reading`.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from bimba.models.bimba.configuration import complete_compressor
-from bimba.training.recipe.data_settings import Data, Frames
+from bimba.models.vamba.configuration import complete_mixer
+from bimba.training.recipe.data_settings import BIMBA_SAMPLING, Data, Frames
 from bimba.training.recipe.section import Settings
-
-Mode = Literal["frozen", "lora", "full"]
-"""How a part of the model is trained: not at all, through low-rank adapters, or every weight of it."""
-
-PARTS = ("vision_tower", "projector", "compressor", "separators", "language_model")
-"""Parts of the model as its submodules are called."""
+from bimba.training.recipe.train_settings import Kind, Train, VambaTrain, kind_of_train
 
 
 def _checked_compressor(settings: dict[str, Any] | None) -> dict[str, Any] | None:
     return None if settings is None else complete_compressor(settings)
 
 
+def _checked_mixer(settings: dict[str, Any] | None) -> dict[str, Any] | None:
+    return None if settings is None else complete_mixer(settings)
+
+
+class Pixels(Settings):
+    """To which size a Vamba's frames are scaled; None for what the model that training starts from says.
+
+    Attributes:
+        longest_edge: frames whose longer side has more pixels are reduced to so many first.
+        shortest_edge: sides with fewer pixels are then stretched to so many.
+        min_pixels: of a frame, at least, after Qwen2-VL's own resize.
+        max_pixels: at most.
+    """
+
+    longest_edge: int | None = Field(default=None, ge=1)
+    shortest_edge: int | None = Field(default=None, ge=1)
+    min_pixels: int | None = Field(default=None, ge=1)
+    max_pixels: int | None = Field(default=None, ge=1)
+
+
 class Checkpoint(Settings):
     """Start from a model that is there.
 
     Attributes:
-        path: folder or hub id: a model of ours, a released base, or an adapter on its base.
+        path: folder or hub id: a model of ours, a released base, an adapter on its base, a Vamba, or a plain Qwen2-VL,
+            which becomes a Vamba.
         base: of an adapter, if not the one that it names.
         compressor: settings of a fresh compressor (see `BimbaConfig.compressor`); None keeps the checkpoint's own.
         settings: other settings than the checkpoint's, e.g. `temporal_pooling`; see `bimba.load`.
+        mixer: settings of the fresh mixers (see `VambaConfig.mixer`) of a Vamba that begins as a Qwen2-VL; the released
+            ones if None.
+        pixels: how large a Vamba sees frames.
     """
 
     start: Literal["checkpoint"] = "checkpoint"
@@ -39,8 +59,11 @@ class Checkpoint(Settings):
     base: str | None = None
     compressor: dict[str, Any] | None = None
     settings: dict[str, Any] = Field(default={})
+    mixer: dict[str, Any] | None = None
+    pixels: Pixels = Pixels()
 
     _compressor = field_validator("compressor")(_checked_compressor)
+    _mixer = field_validator("mixer")(_checked_mixer)
 
 
 class Parts(Settings):
@@ -66,65 +89,30 @@ class Scratch(Settings):
     """Start from random weights.
 
     Attributes:
-        config: fields of `BimbaConfig`; the vocabulary is made as large as the tokenizer if it is not given.
+        config: fields of `BimbaConfig`, or, with `model_type: vamba` among them, of `VambaConfig`; the vocabulary is
+            made as large as the tokenizer if it is not given.
         tokenizer: "bytes" (a token a byte), "needles" (a token a word of needle videos), or a folder or hub id.
+        pixels: how large a Vamba sees frames.
     """
 
     start: Literal["scratch"]
     config: dict[str, Any]
     tokenizer: str = "bytes"
+    pixels: Pixels = Pixels()
 
-
-class Part(Settings):
-    """How one part of the model is trained.
-
-    Attributes:
-        mode: frozen, lora or full.
-        learning_rate: at its height; of the schedule's if None.
-    """
-
-    mode: Mode = "frozen"
-    learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-
-
-class Lora(Settings):
-    """Low-rank adapters of all parts with mode `lora` (arXiv 2106.09685).
-
-    Attributes:
-        rank: r.
-        alpha: the adapter's output is multiplied by alpha / r.
-        dropout: of the adapter's input.
-        targets: names of the linear layers that get one, as they end ("q_proj"), or "all-linear".
-    """
-
-    rank: int = Field(default=128, ge=1)
-    alpha: float = Field(default=32.0, gt=0, allow_inf_nan=False)
-    dropout: float = Field(default=0.05, ge=0, lt=1)
-    targets: tuple[str, ...] | Literal["all-linear"] = ("q_proj", "v_proj")
-
-
-class Train(Settings):
-    """What is trained."""
-
-    vision_tower: Part = Part()
-    projector: Part = Part(mode="full")
-    compressor: Part = Part(mode="full")
-    separators: Part = Part()
-    language_model: Part = Part()
-    lora: Lora = Lora()
+    @property
+    def kind(self) -> Kind:
+        """Which model these are the settings of."""
+        return "vamba" if self.config.get("model_type") == "vamba" else "bimba"
 
     @model_validator(mode="after")
-    def _something_is_trained(self) -> Self:
-        if all(self.part(name).mode == "frozen" for name in PARTS):
-            raise ValueError("every part is frozen; nothing would be trained")
-        if self.separators.mode == "lora":
-            raise ValueError("separators are one vector; they can be frozen or full")
+    def _is_of_a_kind(self) -> Self:
+        named = self.config.get("model_type", "bimba")
+        if named not in get_args(Kind):
+            raise ValueError(f"config.model_type is {named!r}; it should be {' or '.join(get_args(Kind))}")
+        if self.kind == "bimba" and self.pixels != Pixels():
+            raise ValueError("pixels are a Vamba's; how large a BIMBA sees frames is its vision_config's image_size")
         return self
-
-    def part(self, name: str) -> Part:
-        """Settings of a part by its name."""
-        part: Part = getattr(self, name)
-        return part
 
 
 class Schedule(Settings):
@@ -233,12 +221,15 @@ class Distillation(Settings):
         base: of an adapter.
         weight: of the teacher's part of the loss; the rest is the labels'.
         temperature: both distributions are softened by it.
+        top_k: compare only the teacher's so many most likely tokens, their shares scaled to 1, as Vamba's public code
+            does; all of the vocabulary if None.
     """
 
     teacher: str = Field(min_length=1)
     base: str | None = None
     weight: float = Field(default=0.5, ge=0, le=1)
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    top_k: int | None = Field(default=None, ge=2)
 
 
 class Save(Settings):
@@ -286,7 +277,9 @@ class Recipe(Settings):
 
     output: Path
     model: Annotated[Checkpoint | Parts | Scratch, Field(discriminator="start")]
-    train: Train = Train()
+    train: Annotated[
+        Annotated[Train, Tag("bimba")] | Annotated[VambaTrain, Tag("vamba")], Discriminator(kind_of_train)
+    ] = Train()
     data: Data
     frames: Frames = Frames()
     schedule: Schedule = Schedule()
@@ -296,6 +289,15 @@ class Recipe(Settings):
     save: Save = Save()
     log: Log = Log()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _frames_of_a_vamba(cls, values: Any) -> Any:
+        """What a Vamba's recipe does not say of frames is as the model was trained, not as BIMBA was."""
+        if not isinstance(values, dict) or kind_of_train(values.get("train")) != "vamba":
+            return values
+        frames = values.get("frames", {})
+        return values | {"frames": _FRAMES_OF_VAMBA | frames} if isinstance(frames, dict) else values
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if not isinstance(self.model, Checkpoint) and self.save.result == "adapter":
@@ -304,4 +306,57 @@ class Recipe(Settings):
             raise ValueError("data.cache keeps features of a frozen vision tower, but train.vision_tower is trained")
         if self.data.cache is not None and self.distillation is not None:
             raise ValueError("data.cache leaves out the pixels that the teacher of distillation needs")
+        if isinstance(self.model, Scratch) and self.model.kind != self.train.kind:
+            raise ValueError(
+                f"model.config is that of a {self.model.kind}, but train is about the parts of a {self.train.kind}; "
+                f"set train.kind to {self.model.kind}"
+            )
         return self
+
+    @model_validator(mode="after")
+    def _is_what_its_kind_can_have(self) -> Self:
+        problem = self._beyond_vamba() if self.train.kind == "vamba" else self._beyond_bimba()
+        if problem is not None:
+            raise ValueError(problem)
+        return self
+
+    def _beyond_vamba(self) -> str | None:
+        """What this recipe asks for that a Vamba does not have."""
+        if isinstance(self.model, Parts):
+            return (
+                "model.start is parts, but a Vamba starts from a checkpoint (also a plain Qwen2-VL's) or from scratch"
+            )
+        if isinstance(self.model, Checkpoint) and (self.model.compressor is not None or self.model.settings):
+            return (
+                "model.compressor and model.settings are a BIMBA's; a Vamba drops no token, so that nothing is pooled"
+            )
+        if self.objective.words is not None or not self.objective.answers:
+            return "objective.words, and answers that weigh nothing, are for a BIMBA, whose video tokens become words"
+        if self.data.cache is not None:
+            return "data.cache keeps features of a BIMBA's vision tower; a Vamba's frames are looked at each time"
+        if self.save.result == "adapter":
+            return "save.result is adapter, but a Vamba is saved whole (merged), LoRA layers included"
+        if self.frames.time_sentence:
+            return "frames.time_sentence is true, but a Vamba is not told when its frames are"
+        shares_rows = self.data.packing is not None or any(source.stream is not None for source in self.data.sources)
+        if shares_rows and "flash" in (self.compute.attn_implementation or ""):
+            return (
+                "compute.attn_implementation has to be sdpa or eager where conversations share rows (packing, streams)"
+            )
+        return None
+
+    def _beyond_bimba(self) -> str | None:
+        """What this recipe asks for that a BIMBA does not have."""
+        if self.data.packing is not None:
+            return "data.packing is for a Vamba; samples of a BIMBA have a row each"
+        if self.frames.sampling not in BIMBA_SAMPLING:
+            allowed = ", ".join(BIMBA_SAMPLING)
+            return f"frames.sampling is {self.frames.sampling}, which is a Vamba's; it should be one of {allowed}"
+        if isinstance(self.model, Checkpoint) and (self.model.mixer is not None or self.model.pixels != Pixels()):
+            return "model.mixer and model.pixels are a Vamba's; set train.kind to vamba if this model is one"
+        if self.distillation is not None and self.distillation.top_k is not None:
+            return "distillation.top_k is for a Vamba; a BIMBA learns from all of the teacher's words"
+        return None
+
+
+_FRAMES_OF_VAMBA = {"sampling": "middle", "time_sentence": False}

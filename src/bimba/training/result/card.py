@@ -9,12 +9,18 @@ from typing import Any
 
 from bimba.checkpoints.source import HUB_ID
 from bimba.training.loop.counting import Counts
-from bimba.training.recipe.settings import PARTS, Checkpoint, Parts, Recipe
+from bimba.training.recipe.data_settings import BIMBA_SAMPLING, Frames
+from bimba.training.recipe.settings import Checkpoint, Parts, Recipe
 
 CURVE_NAME = "loss.svg"
 _MOST_SKIPPED = 50
 """Skipped samples that the card names; all of them are in `counts.json`."""
-_ARXIV = "2503.09590"
+_ARXIV = {"bimba": "2503.09590", "vamba": "2503.11579"}
+_WHAT = {
+    "bimba": "with a selective scan between eye and words ([BIMBA](https://arxiv.org/abs/2503.09590))",
+    "vamba": "that drops no token of a video: Mamba-2 mixes them, and text reads them by cross-attention "
+    "([Vamba](https://arxiv.org/abs/2503.11579))",
+}
 
 
 @dataclass(frozen=True)
@@ -59,13 +65,17 @@ def _front_matter(recipe: Recipe) -> str:
     fields: dict[str, Any] = {
         "library_name": "transformers",
         "pipeline_tag": "video-text-to-text",
-        "tags": ["bimba", "video", "video-question-answering", f"arxiv:{_ARXIV}"],
+        "tags": [*_tags(recipe), "video", "video-question-answering", f"arxiv:{_ARXIV[recipe.train.kind]}"],
     }
     if bases:
         fields["base_model"] = bases[0] if len(bases) == 1 else bases
         fields["base_model_relation"] = "adapter" if recipe.save.result == "adapter" else "finetune"
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items()]
     return "\n".join(("---", *lines, "---"))
+
+
+def _tags(recipe: Recipe) -> list[str]:
+    return list(dict.fromkeys(("bimba", recipe.train.kind)))
 
 
 def _hub_bases(recipe: Recipe) -> list[str]:
@@ -90,18 +100,15 @@ def _what_it_is(recipe: Recipe) -> str:
     else:
         origin = "random weights"
     kind = "An adapter for a video language model" if recipe.save.result == "adapter" else "A video language model"
-    return (
-        f"# {recipe.output.name}\n\n{kind} with a selective scan between eye and words "
-        f"([BIMBA](https://arxiv.org/abs/{_ARXIV})), trained with `bimba train` from {origin}."
-    )
+    return f"# {recipe.output.name}\n\n{kind} {_WHAT[recipe.train.kind]}, trained with `bimba train` from {origin}."
 
 
 def _how_to_load(recipe: Recipe) -> str:
     frames = recipe.frames
     options = [f"num_frames={frames.count}"]
-    if frames.sampling != "uniform":
+    if frames.sampling != "uniform" and frames.sampling in BIMBA_SAMPLING:
         options.append(f'sampling="{frames.sampling}"')
-    if not frames.time_sentence:
+    if not frames.time_sentence and recipe.train.kind == "bimba":
         options.append("time_sentence=False")
     note = ""
     if recipe.save.result == "adapter":
@@ -119,7 +126,13 @@ print(qa.ask("talk.mp4", "What happens?", {", ".join(options)}).text)
 ```
 
 With transformers alone: `import bimba`, then `AutoModelForImageTextToText.from_pretrained("THIS_FOLDER")` and
-`AutoProcessor.from_pretrained("THIS_FOLDER")`. The frames of the example are those of the training.{note}"""
+`AutoProcessor.from_pretrained("THIS_FOLDER")`. {_frames_of_the_example(frames)}{note}"""
+
+
+def _frames_of_the_example(frames: Frames) -> str:
+    if frames.sampling in BIMBA_SAMPLING:
+        return "The frames of the example are those of the training."
+    return f"The example looks at as many frames as training did, which chose them by {frames.sampling!r}."
 
 
 def _data(story: Story) -> str:
@@ -142,11 +155,11 @@ def _data(story: Story) -> str:
 def _settings(recipe: Recipe) -> str:
     schedule, lora, frames = recipe.schedule, recipe.train.lora, recipe.frames
     rows = []
-    for name in PARTS:
+    for name in recipe.train.parts:
         part = recipe.train.part(name)
         rate = part.learning_rate if part.learning_rate is not None else schedule.learning_rate
         rows.append((name, part.mode if part.mode == "frozen" else f"{part.mode}, learning rate {rate:g}"))
-    if any(recipe.train.part(name).mode == "lora" for name in PARTS):
+    if any(recipe.train.part(name).mode == "lora" for name in recipe.train.parts):
         targets = lora.targets if isinstance(lora.targets, str) else ", ".join(lora.targets)
         rows.append(("LoRA", f"rank {lora.rank}, alpha {lora.alpha:g}, dropout {lora.dropout:g}, on {targets}"))
     length = f"{schedule.epochs:g} epochs" if schedule.max_steps is None else f"{schedule.max_steps} steps"

@@ -8,8 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from bimba.errors import CheckpointError
-from bimba.models.bimba.modeling import BimbaForConditionalGeneration
-from bimba.models.bimba.processing import BimbaProcessor
+from bimba.models.kinds import VideoModel, VideoProcessor
 from bimba.training.data.store import SampleStore
 from bimba.training.loop.environment import is_first
 from bimba.training.loop.run_folder import RESULT_NAME
@@ -22,8 +21,8 @@ from bimba.training.result.folder import RunFacts, describe_start, write_result
 
 def finish(
     trainer: BimbaTrainer,
-    model: BimbaForConditionalGeneration,
-    processor: BimbaProcessor,
+    model: VideoModel,
+    processor: VideoProcessor,
     store: SampleStore,
     watcher: Watcher,
 ) -> None:

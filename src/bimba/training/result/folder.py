@@ -22,11 +22,11 @@ from bimba.checkpoints.merged_writing import fill_merged
 from bimba.checkpoints.opened import tensor_shapes
 from bimba.checkpoints.tensors import InMemory
 from bimba.errors import InputError
-from bimba.models.bimba.modeling import BimbaForConditionalGeneration
-from bimba.models.bimba.processing import BimbaProcessor
+from bimba.models.kinds import VideoModel, VideoProcessor
 from bimba.provenance import code_and_machine
 from bimba.training.loop.counting import Counts
-from bimba.training.recipe.settings import PARTS, Checkpoint, Recipe, Scratch
+from bimba.training.model.start_vamba import vamba_dtype
+from bimba.training.recipe.settings import Checkpoint, Recipe, Scratch
 from bimba.training.result.card import CURVE_NAME, Story, model_card
 from bimba.training.result.loss_curve import loss_curve
 
@@ -60,6 +60,8 @@ def describe_start(recipe: Recipe) -> tuple[Base | None, torch.dtype]:
     Raises:
         CheckpointError: files are missing, unsafe or do not fit.
     """
+    if isinstance(recipe.model, Checkpoint) and recipe.train.kind == "vamba":
+        return None, vamba_dtype(recipe.model.path)
     if isinstance(recipe.model, Checkpoint):
         base = describe_base(recipe.model.path, recipe.model.base)
         return base, base.dtype
@@ -69,8 +71,8 @@ def describe_start(recipe: Recipe) -> tuple[Base | None, torch.dtype]:
 
 def write_result(
     place: Path,
-    model: BimbaForConditionalGeneration,
-    processor: BimbaProcessor,
+    model: VideoModel,
+    processor: VideoProcessor,
     facts: RunFacts,
     *,
     state: Mapping[str, Tensor] | None = None,
@@ -123,7 +125,7 @@ def whole_parts(recipe: Recipe, state: Mapping[str, Tensor], base: Base, tied: C
     tensors, _ = split_lora({name: InMemory(tensor) for name, tensor in state.items()})
     fresh = isinstance(recipe.model, Checkpoint) and recipe.model.compressor is not None
     whole = []
-    for part in PARTS:
+    for part in recipe.train.parts:
         own = {
             name: tensor.shape for name, tensor in tensors.items() if name.startswith(f"{part}.") and name not in tied
         }
