@@ -125,7 +125,7 @@ def open_qwen2_vl(folder: Path, *, mixer: dict[str, Any] | None = None, seed: in
         elif name not in tied:
             tensors[name] = found[source] if source == name else Copied(found[source])
     refuse_misfits(f"{folder} do not fit its config.json", problems, "fetch the Qwen2-VL again.")
-    return OpenedVamba(config, tensors, read_vamba_processor(folder), read_generation_config(folder, config))
+    return OpenedVamba(config, tensors, read_vamba_processor(folder, config), read_generation_config(folder, config))
 
 
 def load_qwen2_vl(

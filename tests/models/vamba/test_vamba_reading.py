@@ -275,14 +275,15 @@ def test_context_is_kept_elsewhere_whoever_makes_it(monkeypatch: pytest.MonkeyPa
     model.keep_on, model.keep_as = "cpu", torch.bfloat16
     asked: list[Any] = []
     move = torch.Tensor.to
-    monkeypatch.setattr(
-        torch.Tensor, "to", lambda self, *how, **named: (asked.append(how), move(self, *how, **named))[1]
-    )
+
+    def noted(self: Tensor, *how: Any, **named: Any) -> Tensor:
+        asked.append(how)
+        return move(self, *how, **named)
+
+    monkeypatch.setattr(torch.Tensor, "to", noted)
     with torch.no_grad():
-        kept = [
-            model.read_videos(model.gather(Pictures(pixels(grid), grid), 1)),
-            model(prompt(4), **inputs).video_features,
-        ]
+        read = model.read_videos(model.gather(Pictures(pixels(grid), grid), 1))
+        kept = [read, model(prompt(4), **inputs).video_features]
     assert asked.count(("cpu", torch.bfloat16)) == 2 * 2 * 3  # keys and values of three layers, twice
     for context in kept:
         assert {part.dtype for layer in context.layers for part in layer} == {torch.bfloat16}

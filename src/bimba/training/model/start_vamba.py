@@ -54,7 +54,8 @@ def vamba_outline(start: Checkpoint) -> tuple[VideoConfig, VideoProcessor]:
     """
     folder = find_qwen2_vl(start.path, weights=False)
     if folder is not None:
-        return read_qwen2_vl_config(folder, start.mixer), read_vamba_processor(folder)
+        config = read_qwen2_vl_config(folder, start.mixer)
+        return config, read_vamba_processor(folder, config)
     outline = read_outline(start.path, start.base)
     if outline.processor is None:
         raise ValueError("an outline of a named model has a processor.")
