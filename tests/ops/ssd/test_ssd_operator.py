@@ -67,13 +67,14 @@ def test_autocast_leaves_the_products_in_float32() -> None:
     assert all(torch.equal(found[what], expected[what]) for what in expected)
 
 
-def test_the_operators_keep_torch_s_rules() -> None:
+@pytest.mark.parametrize("name", sorted(set(IMPLEMENTATIONS) - {"reference"}))
+def test_the_operators_keep_torch_s_rules(name: str) -> None:
     arguments = draw_arguments(65)
     steps = arguments["dt"].abs()
     given = [arguments["x"], steps, *(arguments[name] for name in ("A", "B", "C", "D", "initial_state"))]
     leaves = [tensor.clone().requires_grad_() for tensor in given]
-    torch.library.opcheck(torch.ops.bimba.ssd.default, (*leaves, draw_sequences(65), True))
-    y, state, saved = torch.ops.bimba.ssd(*given, None, True)
+    torch.library.opcheck(torch.ops.bimba.ssd.default, (*leaves, draw_sequences(65), name, True))
+    y, state, saved = torch.ops.bimba.ssd(*given, None, name, True)
     torch.library.opcheck(torch.ops.bimba.ssd_backward.default, (y, state, saved, *given, None))
 
 
@@ -141,7 +142,7 @@ def test_a_shape_that_does_not_fit_is_refused_with_both_sides(name: str) -> None
         ({"seq_idx": torch.zeros(2, 5)}, "seq_idx is torch.float32; numbers of sequences are int32 or int64"),
         ({"dt_limit": (0.5, 0.1)}, r"least and the largest step, in this order; got \(0.5, 0.1\)"),
         ({"dt_limit": (float("nan"), 0.1)}, "least and the largest step"),
-        ({"implementation": "magic"}, "ssd implementation 'magic' is none of auto, reference, chunked"),
+        ({"implementation": "magic"}, "ssd implementation 'magic' is none of auto, reference, chunked, cpu"),
     ],
     ids=["short", "floating", "limits", "nan", "name"],
 )
@@ -155,10 +156,11 @@ def test_integers_are_refused() -> None:
         scan(draw_arguments(5) | {"x": torch.zeros(2, 5, 6, 5, dtype=torch.int64)})
 
 
-def test_the_names_are_frozen_and_auto_is_chunked() -> None:
-    assert list(IMPLEMENTATIONS) == ["reference", "chunked"]
+def test_the_names_are_frozen_and_auto_is_the_compiled_one() -> None:
+    assert list(IMPLEMENTATIONS) == ["reference", "chunked", "cpu"]
     arguments = draw_arguments(70)
     how: dict[str, Any] = {"dt_softplus": True, **arguments}
     y = ssd(**how)
     assert isinstance(y, Tensor)
-    assert torch.equal(y, scan(arguments, implementation="chunked")[0])
+    assert torch.equal(y, scan(arguments, implementation="cpu")[0])
+    assert not torch.equal(y, scan(arguments, implementation="chunked")[0])

@@ -31,6 +31,7 @@ CASES = [
     (1000, torch.float32, True),
 ]
 every_implementation = pytest.mark.parametrize("name", sorted(IMPLEMENTATIONS))
+every_fast_one = pytest.mark.parametrize("name", sorted(set(IMPLEMENTATIONS) - {"reference"}))
 packed_or_not = pytest.mark.parametrize("packed", [False, True], ids=["one_sequence", "packed"])
 
 
@@ -44,33 +45,36 @@ def sequences(length: int, *, packed: bool) -> dict[str, Any]:
     return {"seq_idx": draw_sequences(length)} if packed else {}
 
 
+@every_fast_one
 @pytest.mark.parametrize(("length", "dtype", "packed"), CASES)
 def test_values_and_every_gradient_are_those_of_the_definition_in_float64(
-    length: int, dtype: torch.dtype, packed: bool
+    name: str, length: int, dtype: torch.dtype, packed: bool
 ) -> None:
     arguments, how = draw_arguments(length, dtype=dtype), sequences(length, packed=packed)
-    actual = results(arguments, **how)
+    actual = results(arguments, implementation=name, **how)
     for what, tensor in actual.items():
         kept = what in {"state", "gradient of A", "gradient of initial_state"}
         assert tensor.dtype == (torch.promote_types(dtype, torch.float32) if kept else dtype), what
     assert_all_close(actual, defined_results(arguments, **how))
 
 
+@every_fast_one
 @pytest.mark.usefixtures("_chunks_a_piece")
 @packed_or_not
 @pytest.mark.parametrize("length", [0, 1, 64, 65, 193, 330], ids="L{}".format)
-def test_how_a_sequence_is_cut_changes_nothing(length: int, packed: bool) -> None:
+def test_how_a_sequence_is_cut_changes_nothing(name: str, length: int, packed: bool) -> None:
     arguments, how = draw_arguments(length, dtype=torch.float64, D_by_channel=True), sequences(length, packed=packed)
-    assert_all_close(results(arguments, **how), defined_results(arguments, **how))
+    assert_all_close(results(arguments, implementation=name, **how), defined_results(arguments, **how))
 
 
+@every_fast_one
 @pytest.mark.parametrize("left_out", ["nothing", "D", "dt_bias", "initial_state", "everything"])
 @pytest.mark.parametrize("D_by_channel", [False, True], ids=["D_by_head", "D_by_channel"])
-def test_what_may_be_left_out_may_be_left_out(left_out: str, D_by_channel: bool) -> None:
+def test_what_may_be_left_out_may_be_left_out(name: str, left_out: str, D_by_channel: bool) -> None:
     arguments = draw_arguments(70, D_by_channel=D_by_channel)
-    for name in ("D", "dt_bias", "initial_state") if left_out == "everything" else (left_out,):
-        arguments.pop(name, None)
-    assert_all_close(results(arguments), defined_results(arguments))
+    for each in ("D", "dt_bias", "initial_state") if left_out == "everything" else (left_out,):
+        arguments.pop(each, None)
+    assert_all_close(results(arguments, implementation=name), defined_results(arguments))
 
 
 # The equation -----------------------------------------------------------------------------------------------------
@@ -106,10 +110,11 @@ def test_matches_the_equation(name: str, packed: bool, limit: tuple[float, float
     torch.testing.assert_close(state, expected_state, rtol=0.0, atol=1e-12)
 
 
-def test_steps_outside_the_limits_have_no_gradient() -> None:
+@every_fast_one
+def test_steps_outside_the_limits_have_no_gradient(name: str) -> None:
     arguments = draw_arguments(80, dtype=torch.float64)
     how: dict[str, Any] = {"dt_limit": (0.4, 0.9)}
-    found = results(arguments, **how)
+    found = results(arguments, implementation=name, **how)
     assert_all_close(found, defined_results(arguments, **how))
     steps = torch.nn.functional.softplus(arguments["dt"] + arguments["dt_bias"])
     outside = (steps < 0.4) | (steps > 0.9)
@@ -161,19 +166,21 @@ STEPS = {
 }
 
 
+@every_fast_one
 @packed_or_not
 @pytest.mark.parametrize("steps", STEPS)
-def test_large_and_tiny_steps_are_those_of_the_definition(steps: str, packed: bool) -> None:
+def test_large_and_tiny_steps_are_those_of_the_definition(name: str, steps: str, packed: bool) -> None:
     least, largest = STEPS[steps]
     arguments = draw_arguments(130, seed=3)
     del arguments["dt_bias"]
     shares = torch.rand(arguments["dt"].shape, generator=torch.Generator().manual_seed(4))
     arguments["dt"] = least + (largest - least) * shares
     how: dict[str, Any] = {"dt_softplus": least < 0.0, **sequences(130, packed=packed)}
-    assert_all_close(results(arguments, **how), defined_results(arguments, **how))
+    assert_all_close(results(arguments, implementation=name, **how), defined_results(arguments, **how))
 
 
-def test_small_steps_keep_their_digits_behind_a_large_one() -> None:
+@every_fast_one
+def test_small_steps_keep_their_digits_behind_a_large_one(name: str) -> None:
     # Differences of float32 sums would know the small steps only to 1e-4 after a sum of thousands.
     arguments = draw_arguments(64, seed=5)
     del arguments["dt_bias"]
@@ -181,30 +188,32 @@ def test_small_steps_keep_their_digits_behind_a_large_one() -> None:
     arguments["dt"][:, 3] = 5000.0
     arguments["A"] = torch.full((6,), -1.0)
     how: dict[str, Any] = {"dt_softplus": False}
-    assert_all_close(results(arguments, **how), defined_results(arguments, **how))
-    y, _ = scan(arguments, **how)
+    assert_all_close(results(arguments, implementation=name, **how), defined_results(arguments, **how))
+    y, _ = scan(arguments, implementation=name, **how)
     exact, _ = scan({name: value.double() for name, value in arguments.items()}, implementation="reference", **how)
     later = (y - exact)[:, 4:].abs().max().item()
     assert later <= 5e-6 * exact[:, 4:].abs().max().item()
 
 
-def test_a_state_that_grows_grows_as_defined() -> None:
+@every_fast_one
+def test_a_state_that_grows_grows_as_defined(name: str) -> None:
     arguments = draw_arguments(130, seed=7)
     del arguments["dt_bias"]
     arguments["A"] = torch.full((6,), 0.5)
     arguments["dt"] = torch.rand(arguments["dt"].shape, generator=torch.Generator().manual_seed(8)).mul(0.2)
     how: dict[str, Any] = {"dt_softplus": False}
-    assert_all_close(results(arguments, **how), defined_results(arguments, **how))
+    assert_all_close(results(arguments, implementation=name, **how), defined_results(arguments, **how))
 
 
-def test_what_grows_beyond_every_number_elsewhere_does_not_spoil_a_sequence() -> None:
+@every_fast_one
+def test_what_grows_beyond_every_number_elsewhere_does_not_spoil_a_sequence(name: str) -> None:
     # Sums over two sequences, or from a later step to an earlier one, must never be exponentiated.
     arguments = draw_arguments(40, seed=9)
     del arguments["dt_bias"], arguments["initial_state"]
     arguments["A"] = torch.full((6,), 1.0)
     arguments["dt"] = torch.full_like(arguments["dt"], 80.0)
     seq_idx = torch.arange(40).expand(2, 40)
-    y, state = scan(arguments, dt_softplus=False, seq_idx=seq_idx)
+    y, state = scan(arguments, dt_softplus=False, seq_idx=seq_idx, implementation=name)
     expected, last = scan(arguments, dt_softplus=False, seq_idx=seq_idx, implementation="reference")
     assert y.isfinite().all()
     torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-3)

@@ -3,25 +3,16 @@
 Shapes: B batch, L length, H heads, P width of a head, G groups, N state.
 """
 
-from collections.abc import Mapping
 from math import inf
-from types import MappingProxyType
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from bimba.ops.ssd.arguments import SSDArguments, check_tensors, state_dtype_of
+from bimba.ops.ssd.choice import IMPLEMENTATIONS, check_name
 from bimba.ops.ssd.operator import scan_forward
 from bimba.ops.ssd.reference import ssd_reference
-
-IMPLEMENTATIONS: Mapping[str, str] = MappingProxyType(
-    {
-        "reference": "the definition, a loop over time in plain PyTorch, which keeps all states for its gradients",
-        "chunked": "matrix products within chunks, a state between them, in plain PyTorch",
-    }
-)
-"""What each implementation is, by name; all run wherever torch does, and "auto" is "chunked"."""
 
 
 def ssd(
@@ -61,21 +52,21 @@ def ssd(
             sequence of its own; the initial state belongs to the first.
         initial_state: [B, H, P, N], the state before the first step (zeros if not given).
         return_final_state: also return the state after the last step, so that a sequence can go through in pieces.
-        implementation: "auto" (the best), or a name of `IMPLEMENTATIONS`: "reference", "chunked".
+        implementation: "auto" (the best for the device), or a name of `IMPLEMENTATIONS`: "reference", "chunked", "cpu".
 
     Returns:
         y [B, L, H, P] in x's dtype; with `return_final_state` also the state [B, H, P, N].
 
     Raises:
         ValueError: shapes, types or devices do not fit, or there is no such implementation.
+        InputError: the implementation cannot run here; the error says what to do.
     """
     tensors = {
         "x": x, "dt": dt, "A": A, "B": B, "C": C, "D": D, "dt_bias": dt_bias, "initial_state": initial_state,
         "seq_idx": seq_idx,
     }  # fmt: skip
     check_tensors(tensors, dt_limit)
-    if implementation != "auto" and implementation not in IMPLEMENTATIONS:
-        raise ValueError(f"ssd implementation {implementation!r} is none of auto, {', '.join(IMPLEMENTATIONS)}.")
+    check_name(implementation)
     steps = dt.to(state_dtype_of(x))
     if dt_bias is not None:
         steps = steps + dt_bias.to(steps.dtype)
@@ -87,7 +78,7 @@ def ssd(
     else:
         given = (tensor for tensor in arguments if tensor is not None)
         save_states = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
-        y, final_state, _ = scan_forward(*arguments, save_states)
+        y, final_state, _ = scan_forward(*arguments, implementation, save_states)
     return (y, final_state) if return_final_state else y
 
 

@@ -1,6 +1,7 @@
-"""The chunked scan as operators of torch, so that torch.compile, autocast, export and autograd see one step.
+"""The scan as operators of torch, so that torch.compile, autocast, export and autograd see one step.
 
-`bimba::ssd` runs it forward, `bimba::ssd_backward` backward. Their fake versions tell shapes without computing.
+`bimba::ssd` runs it forward as the implementation does that was asked for, `bimba::ssd_backward` backward as `chunked`.
+Their fake versions tell shapes without computing.
 """
 
 from typing import Any
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor
 
 from bimba.ops.ssd.arguments import SSDArguments, state_dtype_of
-from bimba.ops.ssd.chunked import SSDGradients, backward, forward
+from bimba.ops.ssd.choice import choose
+from bimba.ops.ssd.chunked import SSDGradients, backward
 from bimba.ops.ssd.pieces import cut_into_chunks
 
 
@@ -23,9 +25,10 @@ def scan_forward(
     D: Tensor | None,
     initial_state: Tensor | None,
     seq_idx: Tensor | None,
+    implementation: str,
     save_states: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Arguments of `SSDArguments`, and whether a backward pass will follow.
+    """Arguments of `SSDArguments`, the implementation's name and whether a backward pass will follow.
 
     Returns:
         y [B, L, H, P], final state [B, H, P, N], saved states [S, B, G, N, H / G * P].
@@ -33,7 +36,7 @@ def scan_forward(
     arguments = SSDArguments(x, steps, A, B, C, D, initial_state, seq_idx)
     # Autocast reaches into operators, and would take the products in low precision.
     with torch.autocast(x.device.type, enabled=False):
-        y, final_state, saved = forward(arguments, save_states=save_states)
+        y, final_state, saved = choose(implementation, x.device)(arguments, save_states=save_states)
     return y, final_state, saved
 
 
@@ -93,7 +96,7 @@ def _scan_backward_shapes(*arguments: Any) -> list[Tensor]:
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     """Save what the backward pass needs."""
-    ctx.save_for_backward(output[2], *inputs[:-1])
+    ctx.save_for_backward(output[2], *inputs[:-2])
 
 
 def _differentiate(ctx: Any, grad_y: Tensor, grad_state: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
@@ -104,7 +107,7 @@ def _differentiate(ctx: Any, grad_y: Tensor, grad_state: Tensor, _: Tensor) -> t
         None if tensor is None else gradient
         for tensor, gradient in zip(tensors[: len(gradients)], gradients, strict=True)
     )
-    return (*kept, None, None)  # seq_idx and save_states have none
+    return (*kept, None, None, None)  # seq_idx and how to do it have none
 
 
 scan_forward.register_autograd(_differentiate, setup_context=_keep)
