@@ -8,21 +8,19 @@ Each number comes from a process of its own, see `long_video_point`.
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from math import ceil, log
+from math import ceil
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from benchmarks.decoding import packets_needed
+from benchmarks.growth import Chart, draw_growth
 from benchmarks.long_video_point import DIM, PATCHES, PIECE, Measured, Order, measure
 from benchmarks.moving_pictures import FPS
 from benchmarks.reports import RESULTS, write_report
 from benchmarks.two_hours import HEIGHT, KEYFRAMES_EVERY, SECONDS, WIDTH, write_two_hours
-from bimba.evaluation.pictures.curves import Point, Scale, Series, draw_curves
 
 FRAMES = (64, 256, 1024, 3600, 14400)
 SHORT, LONG = 64, 3600
@@ -213,52 +211,16 @@ def _decoded(measured: Measured, num_frames: int, path: Path) -> str:
 
 
 def _draw(path: Path, points: dict[str, dict[int, Measured]]) -> None:
-    """Two charts, one above the other: memory and time against frames, both axes logarithmic."""
+    """Memory and time against frames."""
     ended = next((count for count, measured in points["whole"].items() if measured.ended), None)
     room = f"{LIMIT_BYTES / 2**30:.0f} GiB"
     end = "" if ended is None else f"; the whole of {ended:,} frames has no room in {room}"
     subtitle = f"about {BUDGET:,} queries whatever the length, {PATCHES} x {PATCHES} patches a frame, width {DIM}{end}"
-    done = {what: {count: one for count, one in line.items() if not one.ended} for what, line in points.items()}
-    memory = {what: {n: (one.above_bytes or 0) / 1e6 for n, one in line.items()} for what, line in done.items()}
-    seconds = {what: {n: min(one.seconds) for n, one in line.items()} for what, line in done.items()}
-    with tempfile.TemporaryDirectory() as folder:
-        parts = [Path(folder) / "memory.png", Path(folder) / "seconds.png"]
-        _chart(parts[0], "Peak memory above the loaded model", subtitle, "MB", memory)
-        _chart(parts[1], "Time to encode", subtitle, "seconds", seconds)
-        images = [Image.open(part).copy() for part in parts]
-    both = Image.new("RGB", (images[0].width, sum(image.height for image in images)), "white")
-    for number, image in enumerate(images):
-        both.paste(image, (0, number * image.height))
-    both.save(path)
-
-
-def _chart(path: Path, title: str, subtitle: str, unit: str, values: dict[str, dict[int, float]]) -> None:
-    """Values against numbers of frames, a line for each way."""
-    counts = list(values["pieces"])
-    heights = [height for line in values.values() for height in line.values()]
-    lines = [
-        Series(_WAYS[what], [Point(_place(count, counts), log(height)) for count, height in line.items()])
-        for what, line in values.items()
-    ]
-    across = Scale("frames", [(_place(count, counts), f"{count:,}") for count in counts])
-    up = Scale(unit, [(log(mark), f"{mark:,g}") for mark in _marks(heights)])
-    draw_curves(path, title, subtitle, across, up, lines)
-
-
-def _place(count: int, counts: Sequence[int]) -> float:
-    """Place of a number of frames on the lower axis, 0 to 1."""
-    if len(counts) == 1:
-        return 0.5
-    # Some way from the ends, so that marks do not lie on the axes.
-    return 0.03 + 0.94 * log(count / counts[0]) / log(counts[-1] / counts[0])
-
-
-def _marks(values: Sequence[float]) -> list[float]:
-    """1, 2 and 5 times powers of ten, from the last below all values to the first above."""
-    marks = [factor * 10.0**power for power in range(-4, 8) for factor in (1, 2, 5)]
-    first = max(index for index, mark in enumerate(marks) if mark <= min(values))
-    last = min(index for index, mark in enumerate(marks) if mark >= max(values) and index > first)
-    return marks[first : last + 1]
+    done = {_WAYS[what]: {count: one for count, one in line.items() if not one.ended} for what, line in points.items()}
+    memory = {name: {n: (one.above_bytes or 0) / 1e6 for n, one in line.items()} for name, line in done.items()}
+    seconds = {name: {n: min(one.seconds) for n, one in line.items()} for name, line in done.items()}
+    charts = [Chart("Peak memory above the loaded model", "MB", memory), Chart("Time to encode", "seconds", seconds)]
+    draw_growth(path, subtitle, list(points["pieces"]), charts)
 
 
 def _ratio(above: int | None, below: int | None) -> float:

@@ -4,10 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 from bimba.cli.doctor import diagnosis
-from bimba.cli.doctor.capability import Sizes
 from bimba.cli.doctor.command import Finding, find_findings
 from bimba.cli.doctor.diagnosis import BASE, Cache, Extra, Machine, Part, Scan, Torch, Unmet
 from bimba.cli.doctor.hardware import Gpu, Memory
+from bimba.cli.doctor.sizes import Sizes
 from bimba.cli.naming import RELEASED
 
 GB = 10**9

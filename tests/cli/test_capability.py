@@ -1,4 +1,4 @@
-"""What can run on machines that are made up: each way of loading the released model, its verdict and its reason."""
+"""What can run on machines that are made up: each way of loading a model, its verdict and its reason."""
 
 import json
 from dataclasses import replace
@@ -11,15 +11,36 @@ import torch
 from machines import GB, H100, NO_GPU, SMALL, finding, gpu_machine, machine, with_parts
 
 from bimba.checkpoints import loading
-from bimba.cli.doctor import capability
-from bimba.cli.doctor.capability import Sizes, Way, find_ways, released_sizes
+from bimba.checkpoints.outline import ModelOutline, read_outline
+from bimba.cli.doctor.capability import Way, find_ways
 from bimba.cli.doctor.diagnosis import Machine, Part
 from bimba.cli.doctor.hardware import Gpu, Memory
+from bimba.cli.doctor.sizes import (
+    FRAME_SIZE,
+    KEPT_WIDE,
+    Sizes,
+    VambaSizes,
+    named_sizes,
+    released_patches,
+    released_sizes,
+    sizes_of,
+)
+from bimba.cli.naming import RELEASED, RELEASED_VAMBA
+from bimba.inference import VideoQA
+from bimba.models.bimba.configuration import BimbaConfig
+from bimba.models.bimba.tiny import tiny_config
+from bimba.models.vamba.processing import VambaProcessor
+from vamba_model import save_tiny_vamba
 
 
 @pytest.fixture(scope="module")
 def sizes() -> Sizes:
     return released_sizes()
+
+
+@pytest.fixture(scope="module")
+def vamba() -> Sizes:
+    return named_sizes(RELEASED_VAMBA, None)
 
 
 def ways(found: Machine, sizes: Sizes | None) -> dict[str, Way]:
@@ -42,7 +63,7 @@ def test_sizes_are_those_of_the_released_model(sizes: Sizes, golden: Path) -> No
 def test_quantization_keeps_wide_what_loading_keeps_wide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: SimpleNamespace(name=name))
     config = loading._quantization_config("8bit", loading._NOT_QUANTIZED)
-    assert tuple(config.llm_int8_skip_modules) == capability.KEPT_WIDE
+    assert tuple(config.llm_int8_skip_modules) == KEPT_WIDE
 
 
 def test_without_a_gpu_the_cpu_is_slow_if_memory_suffices(sizes: Sizes) -> None:
@@ -152,3 +173,87 @@ def test_nothing_runs_without_torch() -> None:
     assert finding(found, "torch").fix == "pip install --force-reinstall torch"
     assert not found.runs_tiny_model
     assert ways(found, None)["tiny model"].why == "torch is missing or broken, see above"
+
+
+def test_released_models_are_counted_without_a_download(vamba: Sizes, sizes: Sizes) -> None:
+    assert vamba.num_parameters == 11_309_837_020  # as instantiated by the public code
+    assert (vamba.name, vamba.dtype, vamba.num_frames) == (RELEASED_VAMBA, "bfloat16", 1024)
+    assert named_sizes(RELEASED, None) == sizes
+
+
+def test_quantization_of_a_vamba_leaves_mixers_head_and_tower_alone(vamba: Sizes) -> None:
+    assert isinstance(vamba, VambaSizes)
+    text = vamba.config.text_config
+    width, kept = text.hidden_size, 2 * text.hidden_size * 4 * 128  # projections to keys and values
+    attention = 2 * width**2 + kept
+    assert vamba.num_quantized == 28 * (2 * attention + 3 * width * text.intermediate_size)
+    assert vamba.weight_bytes("8bit") == 2 * vamba.num_parameters - vamba.num_quantized
+
+
+def test_frames_of_the_released_vamba_become_patches_as_its_processor_has_it(golden: Path, vamba: Sizes) -> None:
+    released = VambaProcessor.from_pretrained(golden / "vamba" / "config_a_default")
+    assert released_patches() == VambaProcessor(released.tokenizer).patch_settings
+    assert isinstance(vamba, VambaSizes)
+    tokens = VambaProcessor(released.tokenizer).tokens_of(1024, FRAME_SIZE)
+    kept = 2 * 28 * 4 * 128 * 2 * tokens
+    assert vamba.memory(1024, 2).kept == kept
+    assert vamba.room_for(1024, "bfloat16") > kept > vamba.room_for(1024, "bfloat16", 8)
+
+
+def test_an_80_gb_gpu_takes_an_hour_and_a_24_gb_gpu_does_not(vamba: Sizes) -> None:
+    large = ways(gpu_machine(H100, memory=Memory(256 * GB, 200 * GB, None)), vamba)
+    assert large["bfloat16, GPU"].why == "all 1,024 frames fit in the 84.0 GB free on NVIDIA H100 80GB HBM3"
+    assert large["bfloat16, CPU"].first_token_seconds == pytest.approx(vamba.operations(1024) / 1e11)
+    small = ways(gpu_machine(replace(SMALL, free_bytes=24 * GB)), vamba)["bfloat16, GPU"]
+    assert small.num_frames is not None
+    assert 0 < small.num_frames < 1024
+    assert small.why.startswith(f"about {small.num_frames} of 1,024 frames fit")
+    assert small.fix == f"--frames {small.num_frames}"
+
+
+def test_work_of_a_vamba_grows_with_its_frames_alone(vamba: Sizes) -> None:
+    short, long = vamba.operations(64), vamba.operations(1024)
+    assert 15 < long / short < 16  # but for the text's own, in proportion
+
+
+def test_gpus_share_out_what_is_kept_of_a_video(vamba: Sizes) -> None:
+    four = [replace(SMALL, device=f"cuda:{index}") for index in range(4)]
+    together = ways(gpu_machine(*four), vamba)["bfloat16, GPU"]
+    assert together.verdict == "yes"
+    assert "4 GPUs together" in together.why
+    free = 12 * GB + vamba.weight_bytes("bfloat16") * 3 / 4
+    assert together.num_frames == vamba.num_frames_in(free, "bfloat16", 4)
+    assert together.num_frames > vamba.num_frames_in(free, "bfloat16")
+
+
+def test_folders_of_both_kinds_are_counted(tiny: VideoQA, model: Path, golden: Path, tmp_path: Path) -> None:
+    ours = named_sizes(str(model), None)
+    assert (ours.num_parameters, ours.dtype) == (tiny.model.num_parameters(), "float32")
+    (folder := save_tiny_vamba(golden, tmp_path / "vamba")).joinpath("model.safetensors").unlink()
+    counted = named_sizes(str(folder), None)
+    assert counted.num_parameters == read_outline(folder).num_parameters
+    found = machine(memory=Memory(128 * GB, 120 * GB, None))
+    for sizes in (ours, counted):
+        stored, other = (ways(found, sizes)[f"{dtype}, CPU"] for dtype in ("float32", "bfloat16"))
+        assert (stored.options, other.options) == ("", "--dtype bfloat16")
+        assert stored.num_frames == sizes.num_frames
+        assert ways(gpu_machine(H100), sizes)["4 bit, GPU"].options == "--quantization 4bit --dtype bfloat16"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temporal_pooling": 4},
+        {"compressor": {"type": "selective_scan", "queries": "learned", "learned_grid": [2, 3, 3]}},
+        {"vision_config": {"model_type": "convnextv2", "num_stages": 2, "hidden_sizes": [8, 16], "depths": [1, 1],
+                           "patch_size": 4, "image_size": 32}},
+        {"text_config": {"model_type": "gpt2", "n_layer": 2, "n_embd": 64, "n_head": 4, "vocab_size": 320}},
+    ],
+    ids=["pooled", "learned", "convnext", "gpt2"],
+)  # fmt: skip
+def test_every_kind_of_bimba_is_counted(settings: dict[str, Any]) -> None:
+    config = BimbaConfig.from_dict(tiny_config(vocab_size=320).to_dict() | settings)
+    sizes = sizes_of("mine", ModelOutline(config, None, torch.float32))
+    assert sizes.operations(64) > sizes.operations(8) > 0
+    assert sizes.num_frames_in(4 * GB, "float32") == 64
+    assert sizes.num_frames_in(sizes.weight_bytes("float32") + 1, "float32") == 0

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +17,13 @@ from typer.testing import CliRunner
 
 from bimba.cli import app
 from bimba.cli.doctor import diagnosis
-from bimba.cli.doctor.capability import Sizes, find_ways, released_sizes
+from bimba.cli.doctor.capability import find_ways
 from bimba.cli.doctor.command import find_findings, print_page
 from bimba.cli.doctor.diagnosis import BASE, Cache, Extra, Machine, Part, Scan, Torch, Unmet
 from bimba.cli.doctor.hardware import Memory
-from bimba.cli.naming import RELEASED
+from bimba.cli.doctor.sizes import Sizes, named_sizes, released_sizes
+from bimba.cli.naming import RELEASED, RELEASED_VAMBA
+from bimba.errors import CheckpointError, InputError
 from bimba.ops.selective_scan import choice
 
 DOCTOR = importlib.import_module("bimba.cli.doctor.command")  # in bimba.cli the name is the command's
@@ -31,10 +34,10 @@ def sizes() -> Sizes:
     return released_sizes()
 
 
-def page(found: Machine, sizes: Sizes | None, **options: Any) -> str:
+def page(found: Machine, sizes: Sizes | None, model: str | None = None, **options: Any) -> str:
     console = Console(width=80, highlight=False, **options)
     with console.capture() as capture:
-        print_page(console, list(find_findings(found, sizes)), find_ways(found, sizes), sizes)
+        print_page(console, list(find_findings(found, sizes)), find_ways(found, sizes), sizes, model)
     return capture.get()
 
 
@@ -140,6 +143,18 @@ def test_page_fits_80_columns_and_is_plain_text_in_a_pipe(name: str, sizes: Size
         assert f"\n  {way.name} " in text
 
 
+def test_page_tells_how_to_ask_about_vamba_unless_a_model_is_named(sizes: Sizes) -> None:
+    asked = f"bimba doctor --model {RELEASED_VAMBA}"
+    plain = page(MACHINES["80 GB"], sizes)
+    assert f"What can run of {RELEASED}\n" in plain
+    assert asked in plain
+    named = page(MACHINES["80 GB"], named_sizes(RELEASED_VAMBA, None), RELEASED_VAMBA)
+    assert f"What can run of {RELEASED_VAMBA}\n" in named
+    assert asked not in named
+    assert "1,024 frames of 1,280 x 720 take about " in named
+    assert max(map(len, named.splitlines())) <= 80
+
+
 def test_colours_are_few_and_leave_the_background_alone(sizes: Sizes) -> None:
     text = page(MACHINES["12 GB"], sizes, force_terminal=True, color_system="standard")
     codes = {code for part in text.split("\x1b[")[1:] for code in part.split("m")[0].split(";")}
@@ -180,7 +195,7 @@ def test_json_of_this_machine_has_everything() -> None:
     record = json.loads(line)
     assert record.keys() == {
         "runs_tiny_model", "problems", "bimba", "python", "system", "num_cores", "core", "optional", "torch", "gpus",
-        "memory", "cache", "ffmpeg", "codecs", "scans", "extras", "can_run",
+        "memory", "cache", "ffmpeg", "codecs", "scans", "extras", "model", "can_run",
     }  # fmt: skip
     assert record["runs_tiny_model"] is True
     assert record["memory"]["total_bytes"] > 10**8
@@ -191,6 +206,19 @@ def test_json_of_this_machine_has_everything() -> None:
     assert {way["verdict"] for way in record["can_run"]} <= {"yes", "slow", "no"}
     assert record["can_run"][0]["weight_bytes"] == 16_229_267_520
     assert logging.root.manager.disable == logging.NOTSET
+
+
+def test_a_named_model_is_looked_at(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DOCTOR, "diagnose", machine)
+    record = json.loads(run("--json", "--model", str(model)).output)
+    assert record["model"] == str(model)
+    assert record["can_run"][4]["weight_bytes"] == 4 * named_sizes(str(model), None).num_parameters
+    assert json.loads(run("--json").output)["model"] == RELEASED
+    missing = run("--model", str(model / "nowhere"))
+    assert missing.exit_code == 1
+    assert isinstance(missing.exception, CheckpointError)
+    lonely = run("--base", str(model))
+    assert isinstance(lonely.exception, InputError)
 
 
 def test_missing_torch_is_told_by_the_whole_command() -> None:

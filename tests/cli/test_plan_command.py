@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from bimba.cli import app
 from bimba.cli.units import at_time, in_bytes, in_count, in_seconds, in_words
 from bimba.inference import VideoQA
+from vamba_model import save_tiny_vamba
 
 RUN = CliRunner()
 
@@ -22,6 +23,14 @@ def model(tiny: VideoQA, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("plan") / "model"
     tiny.model.save_pretrained(place)
     tiny.processor.save_pretrained(place)
+    (place / "model.safetensors").unlink()
+    return place
+
+
+@pytest.fixture(scope="module")
+def vamba(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Vamba, without its weights, too."""
+    place = save_tiny_vamba(golden, tmp_path_factory.mktemp("plan") / "vamba")
     (place / "model.safetensors").unlink()
     return place
 
@@ -76,6 +85,51 @@ def test_the_page_fits_80_columns_and_tells_all(video: Path, model: Path, tmp_pa
         assert words in result.stdout
     with Image.open(picture) as drawn:
         assert drawn.width > 1600
+
+
+def test_a_plan_of_a_vamba_tells_what_is_read_beside_the_prompt(video: Path, vamba: Path) -> None:
+    plan = planned(video, "What?", "--model", vamba, "--frames", "20")
+    # Frames of 96 x 64 become 84 x 56 pixels: 6 x 4 patches of two frames, of which four become a token.
+    assert (plan["num_patches"], plan["num_video_tokens"], plan["video_in_prompt"]) == (10 * 24, 10 * 6, False)
+    assert plan["temporal_pooling"] == 1
+    memory = plan["memory"]
+    assert isinstance(memory, dict)
+    assert memory["kept"] == 3 * 2 * 2 * 16 * 60 * 4  # layers, keys and values, heads, width, tokens, bytes
+    assert memory["total"] > memory["weights"] + memory["kept"]
+    for words in (["plan", str(video), "What?"], ["ask", str(video), "What?", "--dry-run"]):
+        page = RUN.invoke(app, [*words, "--model", str(vamba), "--frames", "20"], env={"COLUMNS": "80"})
+        assert page.exit_code == 0, page.output
+        lines = page.stdout.splitlines()
+        assert max(map(len, lines[2:])) <= 80 + len(str(vamba))
+        told = " ".join(page.stdout.split())
+        for text in (
+            "240 patches -> 60 tokens of the video, none of which is dropped",
+            "they are read beside the prompt, in every layer",
+            "fits into the 32,768",
+            "keys and values of the video 46.1 kB",
+            "mixers",
+            "until the answer begins",
+        ):
+            assert text in told
+        assert "compressor" not in told
+
+
+def test_a_plan_of_a_vamba_has_the_stages_of_its_answers(video: Path, vamba: Path) -> None:
+    result = RUN.invoke(app, ["plan", str(video), "--model", str(vamba), "--frames", "4", "--json"])
+    assert result.exit_code == 0, result.output
+    time = json.loads(result.stdout)["time"]
+    assert list(time) == [
+        "decode", "pixels", "vision", "mix", "first_token", "next_token", "at_once", "encode", "until_answer",
+    ]  # fmt: skip
+    assert min(time[name] for name in ("decode", "pixels", "vision", "mix", "first_token", "next_token")) > 0
+
+
+def test_a_text_that_is_too_long_for_a_vamba_is_said(video: Path, vamba: Path) -> None:
+    result = RUN.invoke(app, ["plan", str(video), "--model", str(vamba), "--no-time", "--max-new-tokens", "40000"])
+    assert "is MORE than the 32,768" in result.stdout
+    told = " ".join(result.stdout.split())
+    assert "ask a shorter question, or allow fewer --max-new-tokens" in told
+    assert "--temporal-pooling" not in told
 
 
 def test_what_does_not_fit_is_said(video: Path, model: Path) -> None:

@@ -7,6 +7,9 @@ from bimba.checkpoints.shipped import NANO, shipped_models
 RELEASED = "mmiemon/BIMBA-LLaVA-Qwen2-7B"
 """Hub id of the released adapter."""
 
+RELEASED_VAMBA = "TIGER-Lab/Vamba-Qwen2-VL-7B"
+"""Hub id of the released Vamba."""
+
 _KNOWS = (
     "knows shapes, digits, letters, captions and pictures, as `bimba needles make` hides them in videos, and no more"
 )

@@ -19,6 +19,9 @@ _LONGEST_PROMPT = 2000
 # A number and its unit stay in one line.
 _HARD_SPACE = "\N{NO-BREAK SPACE}"
 _UNIT = re.compile(r"(?<=\d) (?=(?:bytes|kB|MB|GB|TB|s|min|h)\b)")
+_STAGES = {
+    "vision": "vision tower", "project": "projector", "compress": "compressor", "mix": "mixers",
+}  # fmt: skip
 # The list of times in a prompt, of which only the first three and the last are shown.
 _MANY_TIMES = re.compile(r"((?:\d+\.\d+s,){3})(?:\d+\.\d+s,)+(\d+\.\d+s)")
 
@@ -80,18 +83,24 @@ def _frames(plan: "Plan") -> str:
 
 def _tokens(plan: "Plan") -> str:
     text = f"{in_count(plan.num_patches)} patches -> {in_count(plan.num_video_tokens)} tokens of the video"
+    if not plan.video_in_prompt:
+        text += ", none of which is dropped:\nthey are read beside the prompt, in every layer"
     if plan.num_text_tokens is None:
         text += "\n+ the text's (name a --model, whose tokenizer counts them)"
-    else:
+    elif plan.video_in_prompt:
         text += f" + {in_count(plan.num_text_tokens)} of the text"
+    else:
+        text += f"\n{in_count(plan.num_text_tokens)} of the text"
     text += f" + up to {in_count(plan.max_new_tokens)} of the answer"
     if plan.temporal_pooling > 1:
         text = f"{in_count(plan.temporal_pooling)} frames pooled into one: {text}"
     if plan.context_length is not None:
         verdict = {True: "fits into", False: "is MORE than", None: "may fit into"}[plan.fits]
         text += f"\n{verdict} the {in_count(plan.context_length)} that the language model reads"
-        if plan.fits is False:
-            text += "; take fewer --frames, or --frames auto, or a larger --temporal-pooling"
+    if plan.fits is False and plan.video_in_prompt:
+        text += "; take fewer --frames, or --frames auto, or a larger --temporal-pooling"
+    elif plan.fits is False:
+        text += "; ask a shorter question, or allow fewer --max-new-tokens"
     return text
 
 
@@ -102,11 +111,13 @@ def _model(plan: "Plan", model: str | None) -> str:
 
 def _memory(plan: "Plan") -> str:
     memory = plan.memory
-    parts = [
-        f"weights {in_bytes(memory.weights)}",
+    parts = [f"weights {in_bytes(memory.weights)}"]
+    if memory.kept:
+        parts.append(f"keys and values of the video {in_bytes(memory.kept)}")
+    parts += [
         f"frames {in_bytes(memory.pixels)}",
         f"vision tower {in_bytes(memory.vision)}",
-        f"compressor {in_bytes(memory.compress)}",
+        f"{'compressor' if plan.video_in_prompt else 'mixers'} {in_bytes(memory.compress)}",
     ]
     parts.append("language model unknown" if memory.answer is None else f"language model {in_bytes(memory.answer)}")
     return f"about {in_bytes(memory.total)} at the peak (estimated)\n" + ", ".join(parts)
@@ -115,9 +126,7 @@ def _memory(plan: "Plan") -> str:
 def _time(time: "TimePlan") -> str:
     parts = [
         f"frames {in_seconds(time.decode + time.pixels)}",
-        f"vision tower {in_seconds(time.vision)}",
-        f"projector {in_seconds(time.project)}",
-        f"compressor {in_seconds(time.compress)}",
+        *(f"{_STAGES[name]} {in_seconds(seconds)}" for name, seconds in time.looking.items()),
         f"language model {in_seconds(time.first_token)}",
     ]
     begins = (

@@ -63,14 +63,7 @@ def make_plan(
     outline, place = with_dtype(settled.outline, dtype), named_device(device)
 
     def measure(clip: "Clip", num_prompt_tokens: int) -> "TimePlan | None":
-        return calibrate(
-            outline.config,
-            clip,
-            num_prompt_tokens,
-            device=place,
-            dtype=outline.dtype,
-            attn_implementation=attn_implementation,
-        )
+        return calibrate(outline, clip, num_prompt_tokens, device=place, attn_implementation=attn_implementation)
 
     with waiting("timing this machine" if timed else "counting", quiet=quiet):
         return plan(

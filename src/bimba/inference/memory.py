@@ -42,8 +42,10 @@ class MemoryPlan:
         weights: of the model.
         pixels: of the frames that are decoded and wait, and of those that the tower looks at.
         vision: of the vision tower at work on them, and their features.
-        compress: of the compressor at work, and its input.
+        compress: of the compressor at work, and its input; of Vamba's mixers.
         answer: of the language model at work, and its cache; None for families whose config does not tell.
+        kept: of keys and values of the video, which stay beside the prompt from its first frame to the last answer;
+            none of BIMBA, whose video stands in the prompt.
     """
 
     weights: int
@@ -51,11 +53,12 @@ class MemoryPlan:
     vision: int
     compress: int
     answer: int | None
+    kept: int = 0
 
     @property
     def total(self) -> int:
-        """The most that is needed at one time: stages follow each other, weights and pixels stay."""
-        return self.weights + self.pixels + max(self.vision, self.compress, self.answer or 0)
+        """The most that is needed at one time: stages follow each other, the rest stays."""
+        return self.weights + self.kept + self.pixels + max(self.vision, self.compress, self.answer or 0)
 
 
 def plan_memory(

@@ -38,6 +38,7 @@ class Plan:
         temporal_pooling: frames that are pooled into one.
         num_patches: vision tokens that the compressor reads.
         num_video_tokens: tokens of the video that the language model reads.
+        video_in_prompt: whether they stand in the prompt, as BIMBA's do; Vamba's are read beside it, in every layer.
         num_text_tokens: tokens of the prompt beside those; None where no tokenizer is at hand.
         max_new_tokens: room for the answer.
         context_length: tokens that the language model reads at most; None for no limit.
@@ -62,6 +63,7 @@ class Plan:
     temporal_pooling: int
     num_patches: int
     num_video_tokens: int
+    video_in_prompt: bool
     num_text_tokens: int | None
     max_new_tokens: int
     context_length: int | None
@@ -141,6 +143,7 @@ def plan(
         temporal_pooling=seen.temporal_pooling,
         num_patches=seen.num_patches,
         num_video_tokens=seen.num_tokens,
+        video_in_prompt=seen.num_in_prompt > 0,
         num_text_tokens=num_text_tokens,
         max_new_tokens=max_new_tokens,
         context_length=limit,
@@ -157,10 +160,13 @@ def _memory(outline: ModelOutline, clip: Clip, seen: LookedAt, num_tokens: int) 
     """Bytes of everything, with so many tokens of prompt and answer."""
     num_parameters, itemsize = outline.num_parameters, outline.dtype.itemsize
     if isinstance(outline.config, VambaConfig):
+        if clip.frame_size is None:
+            raise ValueError("what a Vamba takes depends on the size of the frames, which is not known.")
         return plan_vamba_memory(
             outline.config,
             num_parameters=num_parameters,
             num_frames=clip.num_frames,
+            frame_size=clip.frame_size,
             num_video_tokens=seen.num_tokens,
             num_tokens=num_tokens,
             itemsize=itemsize,

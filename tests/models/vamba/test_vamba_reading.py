@@ -68,6 +68,19 @@ def test_video_in_pieces_is_the_whole_video(size: int, special: bool) -> None:
         torch.testing.assert_close(model(ids, video_features=streamed).logits, expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("told", [1, 10, 64], ids=["too few", "as many", "too many"])
+def test_room_for_a_video_is_made_once_if_its_frames_are_as_many_as_told(told: int) -> None:
+    model, frames = model_with(), pixels(GRIDS[:1]).split(24)
+    whole = model.encode_stream([Patches(torch.cat(frames), (5, 4, 6))], 10)
+    streamed = model.encode_stream([Patches(frame, (1, 4, 6)) for frame in frames], told)
+    assert streamed.num_tokens == (30,)
+    for one, other in zip(streamed.layers, whole.layers, strict=True):
+        torch.testing.assert_close(one.keys, other.keys, atol=2e-5, rtol=1e-5)
+        torch.testing.assert_close(one.values, other.values, atol=2e-5, rtol=1e-5)
+        for part in one:
+            assert part.untyped_storage().nbytes() == part.nbytes  # no room is left over
+
+
 def test_context_may_be_kept_in_less_room() -> None:
     model, grid = model_with(), GRIDS[:1]
     exact = model.encode_stream([Patches(pixels(grid), (5, 4, 6))], 10)

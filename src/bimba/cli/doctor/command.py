@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from bimba.cli.ask import print_json
-from bimba.cli.doctor.capability import NUM_FRAMES, Sizes, Way, find_ways, released_sizes
+from bimba.cli.doctor.capability import Way, find_ways
 from bimba.cli.doctor.diagnosis import Cache, Extra, Machine, Torch, Unmet, diagnose
 from bimba.cli.doctor.hardware import Gpu, Memory
-from bimba.cli.naming import RELEASED
+from bimba.cli.doctor.sizes import Sizes, VambaSizes, named_sizes, released_sizes
+from bimba.cli.naming import RELEASED, RELEASED_VAMBA
 from bimba.cli.progress import waiting
 from bimba.cli.units import in_bytes, in_count
+from bimba.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,6 +46,18 @@ class Finding:
 
 
 def doctor(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Tell what can run of this model, a folder or hub id; else of the released BIMBA.",
+            show_default=False,
+        ),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The base of that adapter, if not the one it names.", show_default=False),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object with everything.")] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print only problems; nothing when all is well.")
@@ -51,22 +65,27 @@ def doctor(
 ) -> None:
     """Show what this machine can run, what is broken, and how to repair it.
 
-    Nothing is downloaded. The exit code is 0 if the tiny model of `bimba demo` can run, 1 if not.
+    Nothing is downloaded, but the small files of a --model that is on the hub.
+
+    The exit code is 0 if the tiny model of `bimba demo` can run, 1 if not.
     """
+    if base is not None and model is None:
+        raise InputError("--base is there, and no --model that goes onto it.", fix="name the adapter with --model.")
     with waiting("looking at this machine", quiet=quiet or json_):
         machine = diagnose()
-        sizes = released_sizes() if machine.runs_tiny_model else None
+        released = released_sizes() if machine.runs_tiny_model else None
+        sizes = released if released is None or model is None else named_sizes(model, base)
         ways = find_ways(machine, sizes)
-    findings = list(find_findings(machine, sizes))
+    findings = list(find_findings(machine, released))
     if json_:
-        print_json(to_record(machine, findings, ways))
+        print_json(to_record(machine, findings, ways, model))
     elif quiet:
         for finding in problems(findings):
             print(f"{finding.name}: {finding.text}" + (f"\n  fix: {finding.fix}" if finding.fix else ""))
     else:
         from rich.console import Console
 
-        print_page(Console(highlight=False), findings, ways, sizes)
+        print_page(Console(highlight=False), findings, ways, sizes, model)
     if not machine.runs_tiny_model:
         raise typer.Exit(1)
 
@@ -76,18 +95,32 @@ def problems(findings: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.level == "problem"]
 
 
-def to_record(machine: Machine, findings: Iterable[Finding], ways: Iterable[Way]) -> dict[str, Any]:
-    """Everything as plain values, ready for JSON; sizes are in bytes."""
+def to_record(
+    machine: Machine, findings: Iterable[Finding], ways: Iterable[Way], model: str | None = None
+) -> dict[str, Any]:
+    """Everything as plain values, ready for JSON; sizes are in bytes.
+
+    Args:
+        machine: what was found.
+        findings: what is said of it.
+        ways: of running the model.
+        model: its name; None for the released BIMBA.
+    """
     broken = [
         {"name": finding.name, "problem": finding.text, "fix": finding.fix, "section": finding.section}
         for finding in problems(findings)
     ]
     ready = {"runs_tiny_model": machine.runs_tiny_model, "problems": broken}
-    return ready | asdict(machine) | {"can_run": [asdict(way) for way in ways]}
+    return ready | asdict(machine) | {"model": model or RELEASED, "can_run": [asdict(way) for way in ways]}
 
 
-def find_findings(machine: Machine, sizes: Sizes | None) -> Iterator[Finding]:
-    """The lines of the page, from top to bottom, without the ways to run a model."""
+def find_findings(machine: Machine, released: Sizes | None) -> Iterator[Finding]:
+    """The lines of the page, from top to bottom, without the ways to run a model.
+
+    Args:
+        machine: what was found.
+        released: sizes of the released BIMBA; None if a broken part keeps it from being counted.
+    """
     yield Finding("software", "bimba", "ok", f"{machine.bimba} on Python {machine.python}, {machine.system}")
     yield from _core(machine)
     if machine.torch is not None:
@@ -96,7 +129,7 @@ def find_findings(machine: Machine, sizes: Sizes | None) -> Iterator[Finding]:
         yield Finding("hardware", "CPU", "ok", f"{_counted(machine.num_cores, 'core')}; torch computes with {threads}")
     yield _memory(machine.memory)
     if machine.cache is not None:
-        yield from _cache(machine.cache, None if sizes is None else sizes.weight_bytes("bfloat16"))
+        yield from _cache(machine.cache, None if released is None else released.weight_bytes("bfloat16"))
     yield from _decoders(machine)
     yield from _scans(machine)
     yield from (_extra(extra) for extra in machine.extras if extra.name)
@@ -226,8 +259,22 @@ def _counted(count: int, noun: str) -> str:
     return f"{in_count(count)} {noun}{'' if count == 1 else 's'}"
 
 
-def print_page(console: "Console", findings: list[Finding], ways: tuple[Way, ...], sizes: Sizes | None) -> None:
-    """Print all that was found, section by section, and then what can run."""
+def print_page(
+    console: "Console",
+    findings: list[Finding],
+    ways: tuple[Way, ...],
+    sizes: Sizes | None,
+    model: str | None = None,
+) -> None:
+    """Print all that was found, section by section, and then what can run.
+
+    Args:
+        console: where to.
+        findings: lines of the sections.
+        ways: of running the model.
+        sizes: of the model; None if a broken part keeps it from being counted.
+        model: its name; None for the released BIMBA.
+    """
     from rich.table import Table
 
     width = max(len(finding.name) for finding in findings)
@@ -241,11 +288,15 @@ def print_page(console: "Console", findings: list[Finding], ways: tuple[Way, ...
             label = "get it" if finding.level == "-" else "fix"
             table.add_row(f"  {finding.name}", _colored(finding.level), _with_fix(finding.text, label, finding.fix))
         console.print(table)
-    console.print(f"What can run of {RELEASED}", style="bold")
+    console.print(f"What can run of {model or RELEASED}", style="bold")
     console.print(_ways_table(ways))
     if sizes is not None:
-        room = in_bytes(sizes.room_for(NUM_FRAMES, "bfloat16"))
-        console.print(f"{NUM_FRAMES} frames take about {room} more. That, ~ and the times are estimates.", style="dim")
+        room = in_bytes(sizes.room_for(sizes.num_frames, "bfloat16"))
+        console.print(f"{sizes.looked_at} take about {room} more. That, ~ and the times are estimates.", style="dim")
+    if isinstance(sizes, VambaSizes):
+        console.print("--frames auto takes one a second and so many at most; 64 if nothing is said.", style="dim")
+    if model is None:
+        console.print(f"The same of Vamba: bimba doctor --model {RELEASED_VAMBA}", style="dim")
 
 
 def _ways_table(ways: tuple[Way, ...]) -> "Table":

@@ -216,7 +216,7 @@ class VideoReading(nn.Module):
 
         Args:
             pixels: of some frames at a time, in order.
-            num_frames: of the whole video; as many come as come.
+            num_frames: of the whole video, for which room is made; as many come as come.
             question: words of a question, of which nothing here depends.
             stage: called with a name, "vision" and "mix"; what it gives is held while that is done.
 
@@ -226,8 +226,8 @@ class VideoReading(nn.Module):
         Raises:
             ValueError: no frame comes.
         """
-        del num_frames, question
-        stream = _Stream(self)
+        del question
+        stream = _Stream(self, num_frames)
         for patches, grid in pixels:
             with stage("vision"):
                 tokens = self.get_vision_tokens(patches, torch.tensor([list(grid)], device=patches.device))
@@ -240,10 +240,11 @@ class VideoReading(nn.Module):
 class _Stream:
     """Keys and values so far, and the states of the mixers."""
 
-    def __init__(self, reader: VideoReading) -> None:
+    def __init__(self, reader: VideoReading, num_frames: int) -> None:
         self._reader = reader
         self._states: list[MixerState | None] = [None] * len(reader.model.layers)
-        self._kept: list[list[KeysValues]] = [[] for _ in reader.model.layers]
+        self._kept = [_Room() for _ in reader.model.layers]
+        self._expected_pairs = -(-num_frames // reader.config.vision_config.temporal_patch_size)
         self._num_pairs = 0
 
     def push(self, video: Tensor, grid: Sequence[int]) -> None:
@@ -252,21 +253,58 @@ class _Stream:
         merge = reader.config.vision_config.spatial_merge_size
         places = grid_positions(grid, merge, self._num_pairs).to(video.device)
         rotation = reader.model.rotation(video, places[:, None])
+        expected = self._expected_pairs * video.shape[1] // int(grid[0])
         for index, layer in enumerate(reader.model.layers):
             step = VideoStep(rotation, state=self._states[index], keep_state=True)
             _, video, kept, self._states[index] = layer(None, video, video_step=step)
-            self._kept[index].append(reader.kept(kept))
+            self._kept[index].add(kept, expected, reader)
         self._num_pairs += int(grid[0])
 
     def finish(self) -> VideoContext:
         """What is kept of the whole video."""
         if not self._num_pairs:
             raise ValueError("no frame came.")
-        layers = []
-        for pieces in self._kept:
-            layers.append(KeysValues(*(torch.cat(parts, dim=2) for parts in zip(*pieces, strict=True))))
-            pieces.clear()  # so that no more than one layer is there twice
+        layers = [room.taken() for room in self._kept]
         return VideoContext(layers, torch.tensor([layers[0].keys.shape[2]]))
+
+
+class _Room:
+    """Keys and values of a layer, in room for those of the whole video.
+
+    Pieces that are put together in the end would be there twice: what is between them in memory, pieces of other
+    layers, keeps their place from being used again.
+    """
+
+    def __init__(self) -> None:
+        self._parts: KeysValues | None = None
+        self._length = 0
+
+    def add(self, piece: KeysValues, expected: int, reader: VideoReading) -> None:
+        """Take those [1, K, v, P] of a piece, where and how the reader keeps them; so many are expected in all."""
+        end = self._length + piece.keys.shape[2]
+        if self._parts is None or end > self._parts.keys.shape[2]:
+            size = expected if end <= expected else end * 5 // 4
+            self._parts = KeysValues(*(self._larger(index, part, size, reader) for index, part in enumerate(piece)))
+        for room, part in zip(self._parts, piece, strict=True):
+            room[:, :, self._length : end] = part
+        self._length = end
+
+    def _larger(self, index: int, like: Tensor, size: int, reader: VideoReading) -> Tensor:
+        """Room for so many tokens, with the keys (0) or values (1) so far."""
+        device = like.device if reader.keep_on is None else reader.keep_on
+        shape = (*like.shape[:2], size, like.shape[3])
+        room = torch.empty(shape, dtype=reader.keep_as or like.dtype, device=device)
+        if self._parts is not None:
+            room[:, :, : self._length] = self._parts[index][:, :, : self._length]
+        return room
+
+    def taken(self) -> KeysValues:
+        """Those that came; what is too much of the room is given back."""
+        if self._parts is None:
+            raise ValueError("no piece came.")
+        if self._length < self._parts.keys.shape[2]:
+            self._parts = KeysValues(*(part[:, :, : self._length].clone() for part in self._parts))
+        return self._parts
 
 
 def _in_steps(pixel_values: Tensor, grid_thw: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

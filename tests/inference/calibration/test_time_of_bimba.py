@@ -1,24 +1,27 @@
-"""The estimate of time: a thin model of the right shapes, and layers counted as often as the real model has them."""
+"""The estimate of a BIMBA's time: a thin model of the right shapes, and layers counted as often as the real one has."""
 
-from collections.abc import Callable
 from math import prod
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from standing_clock import Clock
 from torch import nn
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 from transformers.models.siglip.modeling_siglip import SiglipEncoderLayer
 
-from bimba.inference import calibration
-from bimba.inference.calibration import LONG_ENOUGH_SECONDS, TimePlan, calibrate
+from bimba.checkpoints.outline import ModelOutline
+from bimba.inference.calibration import TimePlan, calibrate, of_bimba
+from bimba.inference.calibration.measuring import LONG_ENOUGH_SECONDS
+from bimba.inference.calibration.thin import VOCABULARY, Place
+from bimba.inference.calibration.thin_bimba import only_layer, thin_bimba
 from bimba.inference.clip import Clip, ClipArray
-from bimba.inference.thin_model import VOCABULARY, only_layer, thin_model
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.tiny import tiny_config
 
 CPU = torch.device("cpu")
+HERE = Place(CPU, torch.float32)
 CONVNEXT = {
     "model_type": "convnextv2", "num_stages": 2, "hidden_sizes": [8, 16], "depths": [1, 3], "patch_size": 4,
     "image_size": 32,
@@ -40,25 +43,6 @@ def clip_of(num_frames: int) -> Clip:
     return ClipArray(np.zeros((num_frames, 8, 8, 3), dtype=np.uint8)).choose(num_frames, "uniform")
 
 
-class Clock:
-    """Stands still, unless something is done that takes time."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-    def slow_down(self, forward: Callable[..., Any], seconds: float) -> Callable[..., Any]:
-        """The same function, which takes so many seconds."""
-
-        def slow(*args: Any, **kwargs: Any) -> Any:
-            self.seconds += seconds
-            return forward(*args, **kwargs)
-
-        return slow
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Each layer of a language model takes 2 seconds, each of a vision tower 30; everything else takes none."""
@@ -70,16 +54,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def measured(config: BimbaConfig, num_frames: int, num_tokens: int, **settings: Any) -> TimePlan:
-    plan = calibrate(config, clip_of(num_frames), num_tokens, device=CPU, dtype=torch.float32, **settings)
+    outline = ModelOutline(config, None, torch.float32)
+    plan = calibrate(outline, clip_of(num_frames), num_tokens, device=CPU, **settings)
     assert plan is not None
     return plan
 
 
 def test_layers_and_frames_count_as_often_as_there_are(clock: Clock) -> None:
     plan = measured(config_with(), 8, 100, clock=clock)
-    assert plan.vision == 3 * 30 * 8 / 2  # three layers, which look at two frames at a time here
+    assert plan.looking["vision"] == 3 * 30 * 8 / 2  # three layers, which look at two frames at a time here
     assert (plan.first_token, plan.next_token) == (5 * 2, 5 * 2)
-    assert (plan.decode, plan.pixels, plan.project, plan.compress) == (0, 0, 0, 0)
+    assert (plan.decode, plan.pixels, plan.looking["project"], plan.looking["compress"]) == (0, 0, 0, 0)
     assert plan.until_answer == plan.encode + plan.first_token == 360 + 10
 
 
@@ -101,7 +86,7 @@ def test_a_large_vocabulary_takes_time_with_each_token(clock: Clock) -> None:
 
 
 def only_parameters(config: BimbaConfig) -> list[nn.Parameter]:
-    layer = only_layer(thin_model(config, CPU, torch.float32).language_model)
+    layer = only_layer(thin_bimba(config, HERE).language_model)
     assert layer is not None
     return list(layer.parameters())
 
@@ -123,23 +108,26 @@ def only_parameters(config: BimbaConfig) -> list[nn.Parameter]:
 )  # fmt: skip
 def test_every_kind_of_model_is_timed(settings: dict[str, Any]) -> None:
     plan = measured(config_with(**settings), 8, 60)
-    assert min(plan.vision, plan.project, plan.compress, plan.first_token, plan.next_token) > 0
-    assert set(plan.to_dict()) > {"decode", "pixels", "encode", "until_answer"}
+    assert min(*plan.looking.values(), plan.first_token, plan.next_token) > 0
+    assert list(plan.to_dict()) == [
+        "decode", "pixels", "vision", "project", "compress", "first_token", "next_token", "at_once", "encode",
+        "until_answer",
+    ]  # fmt: skip
 
 
 def test_attention_takes_more_than_its_share_of_more_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     config = config_with(compressor={"type": "self_attention"})
-    kind = type(thin_model(config, CPU, torch.float32).compressor)
+    kind = type(thin_bimba(config, HERE).compressor)
     monkeypatch.setattr(kind, "forward", clock.slow_down(kind.forward, 2.0))
-    few, many = (measured(config, frames, 60, clock=clock).compress for frames in (2, 32))
+    few, many = (measured(config, frames, 60, clock=clock).looking["compress"] for frames in (2, 32))
     assert few == 2
     assert 16 < many / few < 256
 
 
 def test_a_thin_model_is_as_wide_and_not_as_deep() -> None:
     config = config_with(vision_feature_layer=-2)
-    thin = thin_model(config, CPU, torch.bfloat16)
+    thin = thin_bimba(config, Place(CPU, torch.bfloat16))
     assert (len(thin.vision_tower.encoder.layers), len(thin.language_model.model.layers)) == (1, 1)
     whole = {name: tuple(weight.shape) for name, weight in thin.named_parameters()}
     assert whole["language_model.model.layers.0.mlp.up_proj.weight"] == (128, 64)
@@ -160,17 +148,17 @@ def test_no_layer_is_found_where_none_is_listed() -> None:
 
 def test_a_model_whose_layers_cannot_be_counted_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     def estimate() -> TimePlan | None:
-        return calibrate(config_with(), clip_of(2), 60, device=CPU, dtype=torch.float32)
+        return calibrate(ModelOutline(config_with(), None, torch.float32), clip_of(2), 60, device=CPU)
 
     def refuse(*_: object) -> None:
         raise ValueError("there is no such model with one layer")
 
     assert estimate() is not None
     with monkeypatch.context() as patched:
-        patched.setattr(calibration, "only_layer", lambda _: None)
+        patched.setattr(of_bimba, "only_layer", lambda _: None)
         assert estimate() is None
     with monkeypatch.context() as patched:
-        patched.setattr(calibration, "depth_of", lambda _: None)
+        patched.setattr(of_bimba, "depth_of", lambda _: None)
         assert estimate() is None
-    monkeypatch.setattr(calibration, "thin_model", refuse)
+    monkeypatch.setattr(of_bimba, "thin_bimba", refuse)
     assert estimate() is None
