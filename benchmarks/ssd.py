@@ -1,7 +1,7 @@
 """Mamba-2's scan beside a recurrence in torch and transformers' own path, in the same run: a section in Markdown.
 
 `python -m benchmarks.ssd` compares them with each other first, then measures them in turns, and writes
-`results/<date>-ssd.md`. `--steps N` takes another length, `--threads N` so many threads.
+`results/<date>-ssd.md`. `--steps N` takes another length, `--threads N` so many threads; `--forward` leaves gradients out.
 
 Shapes: B batch (1), L length, H heads, P width of a head, N state; one group.
 """
@@ -95,32 +95,39 @@ def transformers_in_chunks(chunk_size: int) -> Callable[[Inputs], Tensor]:
     return run
 
 
-def report(length: int) -> str:
+def report(length: int, *, gradients: bool) -> str:
     """Compare, measure, and put into words."""
     inputs = make_inputs(length)
     rivals = {RIVAL: transformers_in_chunks(64), "transformers, chunks of 256": transformers_in_chunks(256)}
-    forward = {OURS: ours("cpu"), "chunked (ours)": ours("chunked"), "recurrence, in place": recurrence, **rivals}
-    both = {name: call for name, call in forward.items() if call is not recurrence}
-    grad_y = torch.randn(inputs.x.shape, generator=torch.Generator().manual_seed(21))
-    with torch.no_grad():
-        errors = _errors({name: call(inputs) for name, call in forward.items()}, "recurrence, in place")
-        forwards = take_turns({name: partial(call, inputs) for name, call in forward.items()}, ROUNDS, CPU, _tell)
-    gradients = {name: _differentiate(call, inputs, grad_y) for name, call in both.items()}
-    by_input = [_errors(dict(zip(both, found, strict=True)), RIVAL) for found in zip(*gradients.values(), strict=True)]
-    learnt = {name: max(each[name] for each in by_input) for name in both}
-    calls = {name: partial(_differentiate, call, inputs, grad_y) for name, call in both.items()}
+    ways = {OURS: ours("cpu"), "chunked (ours)": ours("chunked"), "recurrence, in place": recurrence, **rivals}
     threads = torch.get_num_threads()
     where = f"{threads} threads of a CPU" if threads > 1 else "one thread of a CPU"
-    return "\n\n".join(
-        [
-            f"## L {length:,}, {HEADS} heads of {WIDTH}, N {STATE}, float32, {where}",
-            f"Best of {ROUNDS} rounds, taking turns in one process, after one call each to warm up.",
-            "### Forward",
-            _table(forwards, errors, "the recurrence"),
-            "### Forward + backward",
-            _table(take_turns(calls, ROUNDS, CPU, _tell), learnt, RIVAL),
-        ]
-    )
+    parts = [
+        f"## L {length:,}, {HEADS} heads of {WIDTH}, N {STATE}, float32, {where}",
+        f"Best of {ROUNDS} rounds, taking turns in one process, after one call each to warm up.",
+        "### Forward",
+        _measure_forward(inputs, ways),
+    ]
+    if gradients:
+        with_gradients = {name: call for name, call in ways.items() if call is not recurrence}
+        parts += ["### Forward + backward", _measure_both(inputs, with_gradients)]
+    return "\n\n".join(parts)
+
+
+@torch.no_grad()
+def _measure_forward(inputs: Inputs, ways: dict[str, Callable[[Inputs], Tensor]]) -> str:
+    errors = _errors({name: call(inputs) for name, call in ways.items()}, "recurrence, in place")
+    calls = {name: partial(call, inputs) for name, call in ways.items()}
+    return _table(take_turns(calls, ROUNDS, CPU, _tell), errors, "the recurrence")
+
+
+def _measure_both(inputs: Inputs, ways: dict[str, Callable[[Inputs], Tensor]]) -> str:
+    grad_y = torch.randn(inputs.x.shape, generator=torch.Generator().manual_seed(21))
+    found = {name: _differentiate(call, inputs, grad_y) for name, call in ways.items()}
+    by_input = [_errors(dict(zip(ways, each, strict=True)), RIVAL) for each in zip(*found.values(), strict=True)]
+    errors = {name: max(each[name] for each in by_input) for name in ways}
+    calls = {name: partial(_differentiate, call, inputs, grad_y) for name, call in ways.items()}
+    return _table(take_turns(calls, ROUNDS, CPU, _tell), errors, RIVAL)
 
 
 def _differentiate(call: Callable[[Inputs], Tensor], inputs: Inputs, grad_y: Tensor) -> tuple[Tensor, ...]:
@@ -155,9 +162,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=8192, help="length of the sequence")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch")
+    parser.add_argument("--forward", action="store_true", help="leave gradients out")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    section = report(given.steps)
+    section = report(given.steps, gradients=not given.forward)
     print(section)
     path = write_report("Mamba-2's scan", [section], suffix="-ssd")
     print(f"written to {path}")

@@ -191,7 +191,7 @@ def _find_decays(steps: Any, begin: int, end: int, head: int, A: Any, sizes: Any
 
 
 @vectorised(_EXACT)
-def _growth(decays: Any, num_steps: int) -> float:
+def _growth(decays: Any, num_steps: int) -> Any:
     """Largest factor by which a tile's steps, or some of them, let the state grow."""
     growth = decays.dtype.type(1.0)
     for j in range(num_steps):
@@ -225,7 +225,9 @@ def _save_state(h: Any, width: int, first: int, last: int, saved: Any) -> None:
 
 
 @vectorised(_EXACT)
-def _load_inputs(x: Any, begin: int, end: int, step: int, num_channels: int, width: int, inputs: Any) -> None:
+def _load_inputs(
+    x: Any, begin: int, end: int, step: tuple[int, int], num_channels: int, width: int, inputs: Any
+) -> None:
     """Inputs of the steps begin..end of neighbouring heads -> inputs, flat [J + stretch, W] for each head.
 
     All heads of a step at a time: so they stand in memory, and so they come from there in time.

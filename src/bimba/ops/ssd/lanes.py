@@ -4,6 +4,7 @@ A compiler makes vectors of a loop's innermost index only, and puts sums over an
 says itself what is a vector, and the compiler keeps it in registers for as long as it is used. Import needs numba.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -19,7 +20,12 @@ LANE_BYTES = 64 if llvm.get_host_cpu_features().get("avx512f") else 32
 _FLAGS = ("contract",)
 
 
-class Lanes(types.Type):  # type: ignore[misc] # numba has no types
+def _operation(define: Callable[..., Any]) -> Any:
+    """What compiled loops may call, without the first argument, which the compiler adds."""
+    return intrinsic(define)
+
+
+class Lanes(types.Type):
     """A vector of float32 or float64."""
 
     def __init__(self, dtype: Any) -> None:
@@ -28,7 +34,7 @@ class Lanes(types.Type):  # type: ignore[misc] # numba has no types
 
 
 @register_model(Lanes)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+class _LanesModel(models.PrimitiveModel):
     """How the compiler sees it."""
 
     def __init__(self, manager: Any, lanes: Any) -> None:
@@ -41,8 +47,8 @@ def _address(context: Any, builder: Any, array_type: Any, array: Any, place: Any
     return builder.gep(data, [place])
 
 
-@intrinsic
-def read(typing_context: Any, array: Any, place: Any) -> Any:  # noqa: ARG001 # numba's signature, here and below
+@_operation
+def read(typing_context: Any, array: Any, place: Any) -> Any:  # noqa: ARG001
     """The lanes from a place of a flat array on."""
     result = Lanes(array.dtype)
 
@@ -54,7 +60,7 @@ def read(typing_context: Any, array: Any, place: Any) -> Any:  # noqa: ARG001 # 
     return result(array, types.intp), generate
 
 
-@intrinsic
+@_operation
 def write(typing_context: Any, array: Any, place: Any, lanes: Any) -> Any:  # noqa: ARG001
     """Put lanes into a flat array from a place on."""
 
@@ -67,7 +73,7 @@ def write(typing_context: Any, array: Any, place: Any, lanes: Any) -> Any:  # no
     return types.void(array, types.intp, lanes), generate
 
 
-@intrinsic
+@_operation
 def spread(typing_context: Any, array: Any, place: Any) -> Any:  # noqa: ARG001
     """One number of a flat array, in all lanes."""
     result = Lanes(array.dtype)
@@ -82,7 +88,7 @@ def spread(typing_context: Any, array: Any, place: Any) -> Any:  # noqa: ARG001
     return result(array, types.intp), generate
 
 
-@intrinsic
+@_operation
 def nothing(typing_context: Any, array: Any) -> Any:  # noqa: ARG001
     """Zero in all lanes, of the kind that an array has."""
     result = Lanes(array.dtype)
@@ -94,7 +100,7 @@ def nothing(typing_context: Any, array: Any) -> Any:  # noqa: ARG001
     return result(array), generate
 
 
-@intrinsic
+@_operation
 def multiply(typing_context: Any, left: Any, right: Any) -> Any:  # noqa: ARG001
     """Products of lanes."""
 
@@ -104,7 +110,7 @@ def multiply(typing_context: Any, left: Any, right: Any) -> Any:  # noqa: ARG001
     return left(left, right), generate
 
 
-@intrinsic
+@_operation
 def add_product(typing_context: Any, total: Any, left: Any, right: Any) -> Any:  # noqa: ARG001
     """Set total + left right, in each lane."""
 
