@@ -1,7 +1,8 @@
 """Mamba-2's scan beside a recurrence in torch and transformers' own path, in the same run: a section in Markdown.
 
 `python -m benchmarks.ssd` compares them with each other first, then measures them in turns, and writes
-`results/<date>-ssd.md`. `--steps N` takes another length, `--threads N` so many threads; `--forward` leaves gradients out.
+`results/<date>-ssd.md`. `--steps N` takes another length, `--threads N` so many threads; `--forward` leaves gradients
+out.
 
 Shapes: B batch (1), L length, H heads, P width of a head, N state; one group.
 """

@@ -43,6 +43,8 @@ T = TypeVar("T")
 class SmallFrames:
     """What encoding needs of a processor, with frames that stay small."""
 
+    temporal_patch_size = 2
+
     settings = PatchSettings(
         longest_edge=224, shortest_edge=56, min_pixels=56 * 56, max_pixels=28 * 28 * 16384, patch_size=14,
         temporal_patch_size=2, merge_size=2, image_mean=(0.5, 0.5, 0.5), image_std=(0.5, 0.5, 0.5),

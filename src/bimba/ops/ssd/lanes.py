@@ -39,7 +39,7 @@ class _LanesModel(models.PrimitiveModel):
 
     def __init__(self, manager: Any, lanes: Any) -> None:
         vector = ir.VectorType(manager[lanes.dtype].get_value_type(), LANE_BYTES * 8 // lanes.dtype.bitwidth)
-        super().__init__(manager, lanes, vector)
+        super().__init__(manager, lanes, vector)  # type: ignore[no-untyped-call] # untyped there
 
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, place: Any) -> Any:
