@@ -23,7 +23,7 @@ IMPLEMENTATIONS: Mapping[str, str] = MappingProxyType(
         "cpu": "compiled loops on all cores, with the gradients of chunked",
     }
 )
-"""What each implementation is, by name. "auto" is "cpu" on CPUs, "chunked" elsewhere; others run wherever torch does."""
+"""What each implementation is, by name. "auto" is "cpu" on CPUs, "chunked" elsewhere; others run where torch does."""
 
 
 class Forward(Protocol):
