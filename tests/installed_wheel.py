@@ -61,7 +61,7 @@ def check_training(bimba: Path, place: Path) -> None:
 
 def check_evaluation(bimba: Path, place: Path, video: str) -> None:
     """A benchmark is prepared, run and scored with the core alone."""
-    assert len(json.loads(run(bimba, "eval", "list", "--json", cwd=place))["benchmarks"]) == 12
+    assert len(json.loads(run(bimba, "eval", "list", "--json", cwd=place))["benchmarks"]) == 17
     record = {"video": Path(video).name, "question": "Which?", "candidates": ["A. x", "B. y"], "answer": "A"}
     (place / "short.json").write_text(json.dumps([{"id": number} | record for number in range(3)]))
     prepare = ("eval", "prepare", "tempcompass", "--from", "short.json", "--any-count", "--out", "prepared")
