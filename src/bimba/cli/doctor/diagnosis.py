@@ -34,6 +34,7 @@ CORE = {
     "pillow": "PIL",
     "pydantic": "pydantic",
     "filelock": "filelock",
+    "typing-extensions": "typing_extensions",
     "packaging": "packaging.requirements",
     "bimba": "bimba.inference",
 }
