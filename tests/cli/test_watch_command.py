@@ -215,11 +215,12 @@ def terminal(recording: Path, model: Path) -> Iterator["pexpect.spawn[str]"]:
 
 def test_somebody_at_a_terminal_may_go_on_asking(terminal: "pexpect.spawn[str]") -> None:
     terminal.expect("Type a question, or /help.")
-    terminal.expect("> ")
     terminal.expect("the video has ended: nothing was added for 0.3 s; ask on, or /quit")
+    terminal.expect("> ")
     terminal.sendline("What happens?")
     terminal.expect(r"\[0:11.0\] \S")
     terminal.expect("> ")
+    assert "has ended" not in terminal.before  # said once
     terminal.sendline("/help")
     terminal.expect("Ctrl-C leaves at once")
     terminal.sendline("/now")
@@ -229,6 +230,23 @@ def test_somebody_at_a_terminal_may_go_on_asking(terminal: "pexpect.spawn[str]")
     terminal.expect(pexpect.EOF)
     terminal.wait()
     assert terminal.exitstatus == 0
+
+
+def test_a_question_half_typed_stays_when_the_video_ends(recording: Path, model: Path) -> None:
+    command, *arguments = words(recording, model, "--patience", "4")
+    watching = pexpect.spawn(
+        command, arguments, encoding="utf-8", timeout=90, dimensions=(24, 100), env=os.environ | {"TERM": "xterm"}
+    )
+    watching.expect("> ")
+    watching.send("What hap")
+    watching.expect("the video has ended")
+    watching.expect("> What hap")
+    watching.sendline("pens?")
+    watching.expect(r"\[0:11.0\] \S")
+    watching.sendline("/quit")
+    watching.expect(pexpect.EOF)
+    watching.wait()
+    assert watching.exitstatus == 0
 
 
 def test_ctrl_c_leaves_cleanly(terminal: "pexpect.spawn[str]") -> None:

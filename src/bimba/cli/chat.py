@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bimba.inference.encoded import EncodedVideo
     from bimba.video.source import Video
 
-_PROMPT = "> "
+PROMPT = "> "
 _HELP = """\
 Type a question, or:
   /frames [FILE.png]  when the frames are that the model saw; or a picture
@@ -138,7 +138,7 @@ def questions(*, hushed: bool) -> Iterator[str]:
     is_typed = sys.stdin.isatty()
     if is_typed:
         _allow_editing()
-    prompt = _PROMPT if is_typed and not hushed else ""
+    prompt = PROMPT if is_typed and not hushed else ""
     while True:
         try:
             yield input(prompt)

@@ -24,16 +24,22 @@ class Lines:
         self._wanted = threading.Semaphore(0)
         threading.Thread(target=self._read, name="bimba-lines", daemon=True).start()
 
-    def next(self, give_up: Callable[[], bool]) -> str | None:
-        """The next line; None at their end, or if nobody is waited for and none is there."""
+    def next(self, give_up: Callable[[bool], bool]) -> str | None:
+        """The next line; None at their end, or if nobody is waited for and none is there.
+
+        Args:
+            give_up: whether nobody is waited for; called with whether a prompt may have been shown by now. The first
+                time is before that: what it says then cannot get into the middle of the prompt of another thread.
+        """
+        gives_up = give_up(False)
         self._wanted.release()
         while True:
-            gives_up = give_up()
             try:
                 return self._waiting.get(timeout=GLANCE_SECONDS)
             except queue.Empty:
                 if gives_up:
                     return None
+            gives_up = give_up(True)
 
     def _read(self) -> None:
         while True:
@@ -43,6 +49,12 @@ class Lines:
             self._waiting.put(line)
             if line is None:
                 return
+
+
+def typed_so_far() -> str:
+    """What somebody has typed of a line that another thread reads."""
+    editor = sys.modules.get("readline")  # not on every system
+    return "" if editor is None else str(editor.get_line_buffer())
 
 
 @contextmanager

@@ -13,8 +13,8 @@ import typer
 
 from bimba.cli import options
 from bimba.cli.ask import print_json, print_stream, sampling_settings
-from bimba.cli.chat import questions
-from bimba.cli.lines import GLANCE_SECONDS, Lines, terminal_kept
+from bimba.cli.chat import PROMPT, questions
+from bimba.cli.lines import GLANCE_SECONDS, Lines, terminal_kept, typed_so_far
 from bimba.cli.naming import model_or_default, remark_on_answer
 from bimba.cli.progress import hush_transformers, waiting
 from bimba.cli.units import at_time, in_count
@@ -213,7 +213,8 @@ class Watching:
         self._remark("Type a question, or /help." if is_typed else "questions are read from the standard input")
         with terminal_kept():
             lines = Lines(questions(hushed=hushed), one_by_one=is_typed)
-            while (line := lines.next(give_up=self._give_up(is_typed))) is not None:
+            give_up = self._give_up(is_typed)
+            while (line := lines.next(give_up)) is not None:
                 if not self._obey(line.strip()):
                     return
 
@@ -261,11 +262,11 @@ class Watching:
         finally:
             self._has_ended.set()
 
-    def _give_up(self, is_typed: bool) -> Callable[[], bool]:
+    def _give_up(self, is_typed: bool) -> Callable[[bool], bool]:
         """Whether nobody is waited for any more; says once to somebody who types that the video is all there."""
         told = False
 
-        def give_up() -> bool:
+        def give_up(is_prompted: bool) -> bool:
             nonlocal told
             if not self._has_ended.is_set():
                 return False
@@ -274,7 +275,9 @@ class Watching:
                 return True
             if not told:
                 why = self._error.problem if isinstance(self._error, BimbaError) else self._source.end
-                self._remark(f"\n(the video has ended: {why}; ask on, or /quit)")
+                # In one piece, since another thread may be at the terminal, and with the prompt that it pushes away.
+                again = f"\n{PROMPT}{typed_so_far()}" if is_prompted else "\n"
+                self._remark(f"\n(the video has ended: {why}; ask on, or /quit){again}", end="")
                 told = True
             return False
 
@@ -328,9 +331,9 @@ class Watching:
         else:
             print("nothing was seen yet" if seconds is None else f"{at_time(seconds)}, {in_count(frames)} frames")
 
-    def _remark(self, text: str) -> None:
+    def _remark(self, text: str, end: str = "\n") -> None:
         if not (self._quiet or self._as_json):
-            print(text, file=sys.stderr)
+            print(text, end=end, file=sys.stderr, flush=True)
 
     def _complain(self, error: BimbaError) -> None:
         """Say what is wrong and go on; a script learns it from its JSON."""
