@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from bimba.evaluation.metrics.resampling import interval, over_draws
 from bimba.evaluation.needles import NeedleEvaluation
 from bimba.evaluation.needles.asked import asked_videos
 from bimba.evaluation.scoring import is_right
+from bimba.evaluation.shares import wilson_interval
 from bimba.inference import VideoQA
 from bimba.inference.clip import Clip
 from bimba.inference.evidence import Evidence, find_evidence
@@ -169,7 +171,10 @@ def ask_all(split: str, num_videos: int, num_occluded: int, pictures: Path | Non
 
 
 def share(found: Iterable[Found], hits: Callable[[Found], bool]) -> str:
-    """A share with its 95 % interval, whole videos drawn: "93 % (88 to 97) of 120"."""
+    """A share with its 95 % interval: "93% (88% to 97%) of 120".
+
+    Whole videos are drawn; where all hit or none does, every draw is alike, and the interval is Wilson's.
+    """
     chosen = list(found)
     if not chosen:
         return "-"
@@ -179,7 +184,10 @@ def share(found: Iterable[Found], hits: Callable[[Found], bool]) -> str:
         place = videos.index(one.video)
         right[place] += hits(one)
         count[place] += 1
-    low, high = interval(over_draws(len(videos), lambda weights: weights @ right / (weights @ count)))
+    if right.sum() in (0, count.sum()):
+        low, high = wilson_interval(right.sum(), len(chosen))
+    else:
+        low, high = interval(over_draws(len(videos), lambda weights: weights @ right / (weights @ count)))
     return f"{right.sum() / count.sum():.0%} ({low:.0%} to {high:.0%}) of {len(chosen)}"
 
 
@@ -238,13 +246,13 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     suffix = "-evidence" if given.split == "test" else f"-evidence-{given.split}"
-    pictures = RESULTS / suffix.removeprefix("-")
+    pictures = RESULTS / f"{datetime.now(UTC).date().isoformat()}{suffix}"
     found = ask_all(given.split, given.videos, given.occluded, pictures if given.split == "test" else None)
     num_right = sum(one.right for one in found)
     intro = (
         f"{NANO}, {given.videos} videos of the {given.split} split (seed {SEED}), {FRAMES} frames each; {len(found)} "
         f"questions that name a moment, {num_right} of them answered right. Intervals are the middle 95 % of 5,000 "
-        f"draws of whole videos. Occlusion was tried on the first {given.occluded} videos only."
+        f"draws of whole videos; where all hit or none does, Wilson's. Occlusion was tried on the first {given.occluded} videos only."
     )
     sections = [intro, *tables(found), evidence_cost.report()]
     for section in sections:
