@@ -3,11 +3,13 @@
 import json
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bimba.cli import looking, options
+from bimba.cli.evidence_page import evidence_lines
 from bimba.cli.naming import model_or_default, remark_on_answer
 from bimba.cli.plan_page import plan_lines
 from bimba.cli.planning import UNTIMED, make_plan
@@ -15,11 +17,12 @@ from bimba.cli.progress import bars, hush_transformers, waiting
 from bimba.errors import InputError
 
 if TYPE_CHECKING:
-    from bimba.inference import Answer, AnswerStream, VideoQA
+    from bimba.inference import AnswerStream, VideoQA
     from bimba.inference.encoded import EncodedVideo
     from bimba.inference.plan import Plan
     from bimba.video.source import Video
 
+_PICTURES = (".png", ".jpg", ".jpeg")
 LABELS = {"frames": "reading frames", "vision": "looking at frames", "compress": "compressing"}
 
 
@@ -49,6 +52,23 @@ def ask(
     attn_implementation: options.AttnImplementation = None,
     quantization: options.Quantization = None,
     temporal_pooling: options.TemporalPooling = None,
+    evidence: Annotated[
+        bool,
+        typer.Option(
+            "--evidence",
+            help="Also print the moments of the video that the answer rests on.",
+            rich_help_panel=options.OUTPUT_PANEL,
+        ),
+    ] = False,
+    evidence_picture: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Draw them over time, with frames of the video: a .png or .jpg file.",
+            show_default=False,
+            rich_help_panel=options.OUTPUT_PANEL,
+        ),
+    ] = None,
     dry_run: looking.DryRun = False,
     json_: options.Json = False,
     quiet: options.Quiet = False,
@@ -66,6 +86,8 @@ def ask(
     with waiting("reading the video", quiet=hushed):
         opened = options.open_either(video, start, end, video_stream, image_fps, allow_truncated, str(backend), isolate)
     with opened:
+        if evidence_picture is not None:
+            check_picture(evidence_picture, opened)
         settled = looking.settle(
             look,
             opened,
@@ -107,12 +129,17 @@ def ask(
             "max_new_tokens": max_new_tokens,
         }
         settings |= sampling_settings(temperature, top_p, seed)
-        answer = answer_on_terminal(qa, opened, question, settings, hushed=hushed, to_stdout=not json_)
-    remark_on_answer(named, answer.text, quiet=hushed)
-    if json_:
-        timings = {"load": load_seconds} | answer.timings
+        stream = answer_on_terminal(qa, opened, question, settings, hushed=hushed, to_stdout=not json_)
+        answer = stream.answer
+        remark_on_answer(named, answer.text, quiet=hushed)
         record = {"model": named, "video": str(video), "question": question} | answer.to_dict()
-        print_json(record | {"timings": timings})
+        record["timings"] = {"load": load_seconds} | answer.timings
+        try:
+            if evidence or evidence_picture is not None:
+                record |= tell_evidence(stream, evidence_picture, opened, question, hushed=hushed, to_stdout=not json_)
+        finally:  # whatever becomes of the evidence, the answer is not lost
+            if json_:
+                print_json(record)
 
 
 def sampling_settings(temperature: float | None, top_p: float | None, seed: int | None) -> dict[str, Any]:
@@ -133,14 +160,63 @@ def answer_on_terminal(
     *,
     hushed: bool,
     to_stdout: bool,
-) -> "Answer":
-    """Ask with progress bars, print the pieces of the answer as they come, and return it whole."""
+) -> "AnswerStream":
+    """Ask with progress bars, and print the pieces of the answer as they come.
+
+    Returns:
+        the stream, which has come to its end.
+    """
     with bars(LABELS, quiet=hushed) as report:
         qa.progress = report
         stream = qa.stream(video, question, **settings)
     qa.progress = None
     print_stream(stream, to_stdout=to_stdout)
-    return stream.answer
+    return stream
+
+
+def check_picture(picture: Path, video: "Video | EncodedVideo") -> None:
+    """Refuse a picture that could not be drawn in the end, before anything is asked.
+
+    Raises:
+        InputError: its name is of no kind of picture, or its folder is missing.
+        VideoError: the video was encoded, and is not at hand.
+    """
+    if picture.suffix.lower() not in _PICTURES:
+        raise InputError(f"{picture} does not name a kind of picture.", fix="name a .png or .jpg file.")
+    if not picture.parent.is_dir():
+        raise InputError(f"there is no folder {picture.parent}.", fix="make it, or name a file elsewhere.")
+    options.source_of(video)
+
+
+def tell_evidence(
+    stream: "AnswerStream",
+    picture: Path | None,
+    video: "Video | EncodedVideo",
+    question: str,
+    *,
+    hushed: bool,
+    to_stdout: bool,
+) -> dict[str, Any]:
+    """Find what the answer rests on, print it, and draw it if there is a picture to draw.
+
+    Returns:
+        what --json prints of it.
+    """
+    with waiting("looking for what the answer rests on", quiet=hushed):
+        found = stream.evidence()
+    if to_stdout:
+        for line in evidence_lines(found):
+            print(line)
+    if picture is not None and stream.clip is not None:
+        from bimba.cli.evidence_picture import draw_evidence
+        from bimba.video.contact_sheet import save_picture
+
+        width, height = options.source_of(video).info.display_size
+        with waiting("drawing", quiet=hushed):
+            save_picture(draw_evidence(found, stream.clip.frames(), question, aspect=width / height), picture)
+        if not hushed:
+            print(f"picture: {picture}")
+    return {"evidence": found.to_dict()}
 
 
 def print_stream(stream: "AnswerStream", *, to_stdout: bool) -> None:

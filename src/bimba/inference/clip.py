@@ -40,6 +40,8 @@ class Clip:
         indices: their numbers in the file; empty where they come from no file.
         features: of a video that was encoded before; None where its frames are to be looked at.
         frame_size: (H, W); None where nobody knows.
+        pooling: by how much time and the sides of a frame were pooled when it was encoded; None where its frames are to
+            be looked at, or nobody knows.
     """
 
     num_frames: int
@@ -50,6 +52,7 @@ class Clip:
     indices: tuple[int, ...] = ()
     features: VideoFeatures | None = None
     frame_size: tuple[int, int] | None = None
+    pooling: tuple[int, int] | None = None
 
     @property
     def has_times(self) -> bool:

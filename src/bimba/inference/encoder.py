@@ -75,6 +75,30 @@ def encode_clip(
     return encoded
 
 
+def read_pixels(
+    processor: VideoProcessor, clip: Clip, watch: Stopwatch, *, progress: Progress | None = None
+) -> dict[str, Any]:
+    """All pixels of a video as the model's forward takes them, on the CPU.
+
+    Args:
+        processor: the model's.
+        clip: the chosen frames.
+        watch: takes the seconds of "decode" and "pixels".
+        progress: told how many frames are read.
+
+    Raises:
+        VideoError: a frame cannot be decoded.
+    """
+    told: Progress = progress or _untold
+    frames = watch.each("decode", _counted(clip.frames(), lambda done: told("frames", done, clip.num_frames)))
+    decoded_before = watch.seconds.get("decode", 0.0)
+    with watch.stage("pixels"):
+        pixels: dict[str, Any] = processor.video_inputs(frames)
+    # Pixels are made while frames are decoded; what was spent waiting for frames belongs to decoding.
+    watch.add("pixels", decoded_before - watch.seconds["decode"])
+    return pixels
+
+
 def _resized(
     processor: VideoProcessor, clip: Clip, watch: Stopwatch, told: Progress, size: int
 ) -> Iterator[tuple[Any, int]]:

@@ -21,7 +21,10 @@ from transformers import (
     TextStreamer,
 )
 
+from bimba.errors import InputError
 from bimba.inference.answer import Answer
+from bimba.inference.clip import Clip
+from bimba.inference.evidence import Evidence, Method, find_evidence
 from bimba.inference.prefix import Prefix
 from bimba.inference.request import Request
 from bimba.inference.stopwatch import Stopwatch
@@ -91,6 +94,30 @@ class Run:
             timings=dict(self.watch.seconds),
         )
 
+    def evidence(self, answer: Answer | str, *, method: Method) -> Evidence:
+        """Where in the video an answer comes from, see `find_evidence`; of a text, as if it had been the answer.
+
+        Raises:
+            InputError: the answer is one to another prompt, as far as can be seen; or as `find_evidence`.
+        """
+        if isinstance(answer, Answer):
+            self._check_is_of(answer)
+            ids = answer.token_ids
+        else:
+            ids = self.processor.tokenizer(answer, add_special_tokens=False)["input_ids"]
+        return find_evidence(self.model, self.processor, self.request, self.features, ids, method=method)
+
+    def _check_is_of(self, answer: Answer) -> None:
+        """Refuse an answer to another prompt."""
+        clip, num_tokens = self.request.clip, len(self.request.input_ids)
+        seconds = [] if clip is None else list(clip.frame_seconds)
+        if answer.num_prompt_tokens != num_tokens or answer.frame_seconds != seconds:
+            raise InputError(
+                f"the answer is one to a prompt of {answer.num_prompt_tokens:,} tokens about "
+                f"{len(answer.frame_seconds)} frames with times; this prompt has {num_tokens:,}, and {len(seconds)}.",
+                fix="pass the video, the question and the options with which it was asked.",
+            )
+
     def _hit_the_limit(self, token_ids: Sequence[int]) -> bool:
         ends = self.settings.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
@@ -128,6 +155,23 @@ class AnswerStream:
         """Times of the frames that the model saw; known before the first piece comes."""
         clip = self._run.request.clip
         return [] if clip is None else list(clip.frame_seconds)
+
+    @property
+    def clip(self) -> Clip | None:
+        """The frames that the model saw, to be decoded again by `clip.frames()`; None without a video."""
+        return self._run.request.clip
+
+    def evidence(self, *, method: Method = "gradient") -> Evidence:
+        """Where in the video the answer comes from; nothing of the video is read or encoded again.
+
+        Args:
+            method: "gradient", or "occlusion", which takes as many passes as there are moments; see `Evidence`.
+
+        Raises:
+            ValueError: the stream has not come to its end.
+            InputError: there is no video, or the model's tokens belong to no moments of it.
+        """
+        return self._run.evidence(self.answer, method=method)
 
     @property
     def answer(self) -> Answer:

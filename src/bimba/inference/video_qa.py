@@ -1,6 +1,6 @@
 """VideoQA: a video and a question in; the model's inputs, an answer, or its pieces as they come out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Generic, Literal, cast
 
@@ -15,9 +15,11 @@ from bimba.inference.answer import Answer
 from bimba.inference.budget import AUTO, ROOM_FOR_ANSWERS
 from bimba.inference.chat import Chat
 from bimba.inference.clip import Clip, ClipFile
+from bimba.inference.compressing import compressing
 from bimba.inference.encoded import EncodedVideo, encoder_identity
 from bimba.inference.encoded.describing import describe
-from bimba.inference.encoder import Progress, encode_clip
+from bimba.inference.encoder import Progress, encode_clip, read_pixels
+from bimba.inference.evidence import Evidence, Method
 from bimba.inference.generation import generation_settings, is_whole
 from bimba.inference.live import LiveVideo
 from bimba.inference.opening import VideoInput, open_video
@@ -36,8 +38,6 @@ from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.models.kinds import VideoFeatures, VideoModel, VideoProcessor
 from bimba.video.sampling import SamplingOrRate
-
-T = TypeVar("T")
 
 _SHORTEST_QUESTION = "?"
 
@@ -115,9 +115,8 @@ class VideoQA(Generic[M, P]):
         if request.clip is not None and request.clip.features is not None:
             inputs["video_features"] = [self._encode(watch, request.clip)]
         elif request.clip is not None:
-            inputs |= {
-                name: value.to(self.model.input_device) for name, value in self._pixels(watch, request.clip).items()
-            }
+            pixels = read_pixels(self.processor, request.clip, watch, progress=self.progress)
+            inputs |= {name: value.to(self.model.input_device) for name, value in pixels.items()}
             if self.model.config.reads_question:
                 inputs["question_ids"] = torch.tensor([request.question_ids], device=self.model.input_device)
                 inputs["question_lengths"] = torch.tensor([len(request.question_ids)])
@@ -179,6 +178,40 @@ class VideoQA(Generic[M, P]):
             raise InputError("beam search cannot be streamed.", fix="use ask, or num_beams=1.")
         return AnswerStream(self._run(video, question, num_frames, sampling, time_sentence, max_new_tokens, generation))
 
+    def evidence(
+        self,
+        video: VideoInput,
+        question: Conversation,
+        answer: Answer | str,
+        *,
+        method: Method = "gradient",
+        num_frames: int | Literal["auto"] = 64,
+        sampling: SamplingOrRate = "uniform",
+        time_sentence: bool = True,
+        max_new_tokens: int = 512,
+    ) -> Evidence:
+        """Where in a video an answer comes from; the video is read again, unless it is encoded.
+
+        A stream tells it without reading again: `AnswerStream.evidence`.
+
+        Args:
+            video: as in `ask`, as is all that is not told of here.
+            question: what was asked.
+            answer: what `ask` gave to it; or a text that might have been the answer.
+            method: "gradient", or "occlusion", which takes as many passes as there are moments; see `Evidence`.
+            num_frames: as in `ask`.
+            sampling: as in `ask`.
+            time_sentence: as in `ask`.
+            max_new_tokens: as in `ask`.
+
+        Raises:
+            VideoError: the video cannot be read.
+            InputError: an argument is out of range, the answer is one to another prompt, or the model's tokens belong
+                to no moments of the video.
+        """
+        run = self._run(video, question, num_frames, sampling, time_sentence, max_new_tokens, {})
+        return run.evidence(answer, method=method)
+
     def chat(
         self,
         video: VideoInput | None,
@@ -235,7 +268,7 @@ class VideoQA(Generic[M, P]):
             InputError: an argument is out of range, the video alone is longer than the language model reads, or the
                 model reads the question before it compresses the video.
         """
-        model, _ = self._compressing("encode a video into a file")
+        model, _ = compressing(self.model, self.processor, "encode a video into a file")
         self.check_reads_no_question()
         watch = Stopwatch(self.model.input_device)
         room = ROOM_FOR_ANSWERS if num_frames == AUTO else 1
@@ -259,7 +292,7 @@ class VideoQA(Generic[M, P]):
         Raises:
             InputError: the model cannot.
         """
-        model, processor = self._compressing("pool frames")
+        model, processor = compressing(self.model, self.processor, "pool frames")
         overridden(model.config, {"temporal_pooling": temporal_pooling})  # checks it
         model.config.temporal_pooling = processor.temporal_pooling = temporal_pooling
         model.compressor.pool = model.config.pool
@@ -271,27 +304,13 @@ class VideoQA(Generic[M, P]):
         Raises:
             InputError: the model keeps no tokens of a video.
         """
-        model, processor = self._compressing("encode a video into a file")
+        model, processor = compressing(self.model, self.processor, "encode a video into a file")
         # Torch counts what is written to a tensor: a model that is trained on is another one.
         weights = self.model.state_dict(keep_vars=True).values()
         state = tuple((weight.data_ptr(), weight._version) for weight in weights)  # noqa: SLF001 - torch's own name
         if self._identity is None or self._identity[0] != state:
             self._identity = state, encoder_identity(model, processor)
         return self._identity[1]
-
-    def _compressing(self, what: str) -> tuple[BimbaForConditionalGeneration, BimbaProcessor]:
-        """Model and processor, if videos become tokens that can be kept.
-
-        Raises:
-            InputError: it is a model that keeps all of a video, layer by layer.
-        """
-        if isinstance(self.model, BimbaForConditionalGeneration) and isinstance(self.processor, BimbaProcessor):
-            return self.model, self.processor
-        raise InputError(
-            f"a Vamba model cannot {what}: it keeps every token of a video, in every layer.",
-            fix="ask several questions in one chat, which reads the video once (bimba chat, VideoQA.chat); or take a "
-            "BIMBA model.",
-        )
 
     def check_reads_no_question(self) -> None:
         """Refuse to encode a video for several questions with a model that reads the question first.
@@ -318,7 +337,7 @@ class VideoQA(Generic[M, P]):
         Raises:
             InputError: the model needs all frames at once, or the budget is too small, or more than it reads.
         """
-        model, processor = self._compressing("watch a video that goes on")
+        model, processor = compressing(self.model, self.processor, "watch a video that goes on")
         return LiveVideo(
             model,
             processor,
@@ -375,25 +394,8 @@ class VideoQA(Generic[M, P]):
         """Tokens that the language model can read; None where its config sets no limit (recurrent models)."""
         return context_length(self.model.config)
 
-    def _pixels(self, watch: Stopwatch, clip: Clip) -> dict[str, Tensor]:
-        """Decode and make pixels, frame by frame."""
-        frames = watch.each("decode", self._reported("frames", clip.num_frames, clip.frames()))
-        decoded_before = watch.seconds.get("decode", 0.0)
-        with watch.stage("pixels"):
-            pixels = self.processor.video_inputs(frames)
-        # Pixels are made while frames are decoded; what was spent waiting for frames belongs to decoding.
-        watch.add("pixels", decoded_before - watch.seconds["decode"])
-        return pixels
-
     def _encode(self, watch: Stopwatch, clip: Clip, question_ids: Sequence[int] = ()) -> VideoFeatures:
         """What is read of a video; what was encoded before is there already."""
         if isinstance(clip.features, Tensor):
             return clip.features.to(self.model.input_device, self.model.dtype)
         return encode_clip(self.model, self.processor, clip, watch, question_ids=question_ids, progress=self.progress)
-
-    def _reported(self, stage: str, total: int, values: Iterator[T]) -> Iterator[T]:
-        """Hand values through and report how many came."""
-        for done, value in enumerate(values, start=1):
-            yield value
-            if self.progress is not None:
-                self.progress(stage, done, total)

@@ -60,6 +60,15 @@ class About:
     origin: Origin | None
     made_with: dict[str, Any]
 
+    @property
+    def pooling(self) -> tuple[int, int] | None:
+        """By how much time and the sides of a frame were pooled; None where it was not written down."""
+        names = ("temporal_pooling", "spatial_pooling")
+        if any(type(self.settings.get(name)) is not int for name in names):
+            return None
+        temporal, spatial = (self.settings[name] for name in names)
+        return temporal, spatial
+
     def differences(self, settings: dict[str, Any]) -> str:
         """How other settings differ, in words; "" if they do not."""
         names = sorted(self.settings.keys() | settings.keys())
@@ -127,6 +136,7 @@ class EncodedVideo:
             duration_seconds=about.duration_seconds,
             indices=about.indices,
             features=self.features,
+            pooling=about.pooling,
         )
 
     def source(self) -> Video:
