@@ -62,7 +62,7 @@ def server(model: Path, media: Path, store: Path) -> Iterator[tuple[str, int]]:
     words = ["--model", model, "--media-root", media, "--store", store, "--running", NUM_RUNNING]
     command = [sys.executable, "-m", "bimba", "serve", "--port", "0", "--queue", NUM_WAITING, *words]
     log = store.parent / "server.log"
-    with log.open("w") as told, subprocess.Popen(map(str, command), stderr=told) as process:
+    with log.open("w") as told, subprocess.Popen([str(word) for word in command], stderr=told) as process:
         try:
             while not (found := re.search(r"address  (\S+)/v1[\s\S]*Ctrl-C", log.read_text())):
                 if process.poll() is not None:

@@ -275,7 +275,7 @@ def test_a_model_that_does_not_keep_places_apart_is_found_out(tiny: VideoQA, mon
 
 
 @pytest.mark.parametrize("options", [{}, {"temperature": 0.9}], ids=["greedy", "sampled"])
-def test_vamba_answers_alone_as_asked_alone(options: dict[str, float], golden: Path, tmp_path: Path) -> None:
+def test_vamba_answers_alone_as_asked_alone(options: dict[str, Any], golden: Path, tmp_path: Path) -> None:
     qa: VideoQA[Any, Any] = bimba.load(save_tiny_vamba(golden, tmp_path / "vamba"))
     assert "beside the prompt" in (why_alone(qa) or "")
     kept = asked("Why?", max_new_tokens=8, seed=5, options=options)
@@ -318,14 +318,15 @@ def test_rows_hold_what_joined(lengths: list[int], leaving: list[int]) -> None:
             held[row] = held[-1]
             held.pop()
     new = torch.randn(2, 2, len(held), 2, 1, 16)
-    cache, mask, places = rows.step(torch.device("cpu"))
+    shared, mask, places = rows.step(torch.device("cpu"))
     for layer in range(2):
-        keys, values = cache.update(new[layer, 0], new[layer, 1], layer)
+        keys, values = shared.update(new[layer, 0], new[layer, 1], layer)
         for row, its in enumerate(held):
             length = its.get_seq_length()
             assert places[row, 0] == length
             assert mask[row].tolist() == [1] * (length + 1) + [0] * (mask.shape[1] - length - 1)
-            assert torch.equal(keys[row, :, :length], its.layers[layer].keys[0])
-            assert torch.equal(values[row, :, :length], its.layers[layer].values[0])
+            kept: Any = its.layers[layer]
+            assert torch.equal(keys[row, :, :length], kept.keys[0])
+            assert torch.equal(values[row, :, :length], kept.values[0])
             assert torch.equal(keys[row, :, length], new[layer, 0, row, :, 0])
             assert torch.equal(values[row, :, length], new[layer, 1, row, :, 0])

@@ -234,8 +234,8 @@ def test_bodies_that_do_not_come_are_not_waited_for(server: Running, monkeypatch
 
 
 def needle_video(folder: Path, **settings: Any) -> Path:
-    settings = {"seconds": 4.0, "size": "96x64", "fps": 10, "needles": 1, "needle_seconds": 1.0} | settings
-    run = make_needles(folder, **settings)
+    told: dict[str, Any] = {"seconds": 4.0, "size": "96x64", "fps": 10, "needles": 1, "needle_seconds": 1.0}
+    run = make_needles(folder, **(told | settings))
     return run.folder / run.manifest.videos[0].file
 
 
