@@ -252,8 +252,8 @@ def main() -> None:
     intro = (
         f"{NANO}, {given.videos} videos of the {given.split} split (seed {SEED}), {FRAMES} frames each; {len(found)} "
         f"questions that name a moment, {num_right} of them answered right. Intervals are the middle 95 % of 5,000 "
-        f"draws of whole videos; where all hit or none does, Wilson's. Occlusion was tried on the first {given.occluded} "
-        "videos only."
+        "draws of whole videos; where all hit or none does, Wilson's. Occlusion was tried on the first "
+        f"{given.occluded} videos only."
     )
     sections = [intro, *tables(found), evidence_cost.report()]
     for section in sections:

@@ -55,6 +55,7 @@ COMMANDS = (
     "needles show",
     "needles stats",
     "plan",
+    "serve",
     "train",
     "watch",
 )

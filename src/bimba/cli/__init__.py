@@ -24,6 +24,7 @@ from bimba.cli.demo import demo
 from bimba.cli.doctor import doctor
 from bimba.cli.encode import encode
 from bimba.cli.plan import plan
+from bimba.cli.serve import serve
 from bimba.cli.train import train
 from bimba.cli.watch import watch
 from bimba.errors import BimbaError
@@ -42,6 +43,7 @@ app.command(epilog="Example: bimba chat talk.mp4 --model mmiemon/BIMBA-LLaVA-Qwe
 app.command(epilog="Example: bimba watch recording.ts --model mmiemon/BIMBA-LLaVA-Qwen2-7B")(watch)
 app.command(epilog='Example: bimba plan talk.mp4 "What is on the slide?" --frames 128')(plan)
 app.command(epilog="Example: bimba encode talk.mp4 -o talk.bimba")(encode)
+app.command(epilog="Example: bimba serve --media-root videos --port 8000")(serve)
 app.command(epilog="Example: bimba train recipe.yaml schedule.max_steps=2 output=runs/first")(train)
 app.command(epilog="Example: bimba convert ADAPTER_DIR OUT_DIR --base BASE_DIR")(convert)
 app.command(epilog="Example: bimba demo --out bimba-demo")(demo)

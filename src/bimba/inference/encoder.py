@@ -7,6 +7,7 @@ Shapes: V tokens of the video, D width, C words of a question.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -25,6 +26,9 @@ Progress = Callable[[str, int, int], None]
 first two; what the compressor does at the end is one thing. A thread that reads tells of "frames", the caller's of the
 rest."""
 
+Waiting = Callable[[], AbstractContextManager[None]]
+"""Makes a block in which frames are waited for, and the device is free for others. What it raises ends the encoding."""
+
 PIECES_AHEAD = 2
 """Of `FRAMES_PER_STEP` frames each that are decoded and wait for the model, at most."""
 
@@ -40,6 +44,7 @@ def encode_clip(
     question_ids: Sequence[int] = (),
     progress: Progress | None = None,
     frames_per_step: int = FRAMES_PER_STEP,
+    waiting: Waiting = nullcontext,
 ) -> VideoFeatures:
     """Encode a video as the language model reads it.
 
@@ -53,6 +58,7 @@ def encode_clip(
         progress: told how far it is.
         frames_per_step: that the vision tower looks at together, or a few more where several are one; it bounds the
             memory, and changes nothing else.
+        waiting: entered before each piece of frames, and left when it is there.
 
     Returns:
         tokens [V, D] of BIMBA, keys and values of Vamba.
@@ -69,7 +75,7 @@ def encode_clip(
         with torch.no_grad():
             question = model.get_input_embeddings()(ids)
     with Ahead(pieces, PIECES_AHEAD) as ahead:
-        pixels = _pixels(model, processor, ahead, clip.num_frames, told)
+        pixels = _pixels(model, processor, _awaited(ahead, waiting), clip.num_frames, told)
         encoded = model.encode_stream(pixels, clip.num_frames, question, stage=watch.stage)
     told("compress", 1, 1)
     return encoded
@@ -127,6 +133,17 @@ def _pixels(
         memory.after_piece()
         told("vision", done, num_frames)
     told("compress", 0, 1)
+
+
+def _awaited(pieces: Iterable[T], waiting: Waiting) -> Iterator[T]:
+    """Hand values through, each waited for in a block of its own."""
+    iterator, end = iter(pieces), object()
+    while True:
+        with waiting():
+            piece: Any = next(iterator, end)
+        if piece is end:
+            return
+        yield piece
 
 
 def _counted(values: Iterator[T], told: Callable[[int], None]) -> Iterator[T]:

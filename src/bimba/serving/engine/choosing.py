@@ -1,0 +1,108 @@
+"""Logits of running answers in, the next token of each out: each as it would be chosen alone, most of it together.
+
+Shapes: R answers, n tokens that an answer has so far, N words of the vocabulary.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers import (
+    GenerationConfig,
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+    SuppressTokensLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from bimba.models.bimba.decoding import OnlyTokenizerIds
+
+_SHARED = (
+    OnlyTokenizerIds,
+    RepetitionPenaltyLogitsProcessor,
+    SuppressTokensLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+"""Processors that judge each answer by itself, and by which tokens it has, not how often or in which order."""
+
+_OF_ONE_ANSWER = ("max_new_tokens", "max_length")
+
+
+class Chooses(Protocol):
+    """An answer whose next token is wanted.
+
+    Attributes:
+        token_ids: that it has so far.
+        processors: of its scores.
+        alike: answers of which this is the same can be processed together; None for one that cannot.
+        do_sample: whether the token is drawn by chance.
+        chance: by which it is.
+    """
+
+    token_ids: list[int]
+    processors: LogitsProcessorList
+    alike: str | None
+    do_sample: bool
+    chance: torch.Generator
+
+
+def alike(settings: GenerationConfig, processors: LogitsProcessorList) -> str | None:
+    """What two answers have to share to be processed together; None for one that has to be processed alone."""
+    if not all(type(one) in _SHARED for one in processors):
+        return None
+    told = {name: value for name, value in settings.to_dict().items() if name not in _OF_ONE_ANSWER}
+    return json.dumps(told, sort_keys=True, default=str)
+
+
+def choose(answers: Sequence[Chooses], logits: Tensor) -> list[Tensor | Exception]:
+    """The next token [1] of each answer, or why there is none.
+
+    Args:
+        answers: R.
+        logits: float32 [R, N].
+    """
+    groups: dict[object, list[int]] = {}
+    for index, answer in enumerate(answers):
+        groups.setdefault(answer.alike or index, []).append(index)
+    chosen: dict[int, Tensor | Exception] = {}
+    for members in groups.values():
+        try:
+            scores = _processed([answers[index] for index in members], logits[members])
+        except Exception as error:  # noqa: BLE001 - the options of one answer must not end the others
+            chosen |= dict.fromkeys(members, error)
+            continue
+        for index, own in zip(members, scores, strict=True):
+            chosen[index] = _picked(answers[index], own)
+    return [chosen[index] for index in range(len(answers))]
+
+
+def _processed(answers: Sequence[Chooses], logits: Tensor) -> Tensor:
+    """Scores [R, N] of answers that are alike."""
+    longest = max(len(answer.token_ids) for answer in answers)
+    if any(bool(answer.token_ids) != bool(longest) for answer in answers):
+        raise ValueError("an answer that has just begun is processed by itself.")
+    # Shorter ones repeat a token that they have: it says nothing new of them.
+    ids = [answer.token_ids + answer.token_ids[:1] * (longest - len(answer.token_ids)) for answer in answers]
+    known = torch.tensor(ids, dtype=torch.long, device=logits.device).reshape(len(answers), longest)
+    scores = logits
+    # One by one, and not by the list, which looks the arguments of each up each time.
+    for process in answers[0].processors:
+        call: Any = process
+        scores = call(known, scores)
+    return scores
+
+
+def _picked(answer: Chooses, scores: Tensor) -> Tensor | Exception:
+    """The token [1] by its scores [N]."""
+    if not answer.do_sample:
+        return scores.argmax(-1, keepdim=True)
+    try:
+        return torch.multinomial(scores.softmax(-1), 1, generator=answer.chance)
+    except RuntimeError as error:  # no number among the scores
+        return error

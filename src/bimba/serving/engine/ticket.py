@@ -1,0 +1,205 @@
+"""What is asked in; what becomes of it, event by event, out."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bimba.serving.refusals import RefusedError, unfinished
+from bimba.text.prompts import Message
+from bimba.video.sampling import SamplingOrRate
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Media:
+    """A video or image that may be read.
+
+    Attributes:
+        path: where it is; looked at in a process of its own only.
+        name: what the caller calls it.
+        sha256: of its contents.
+        is_temporary: whether it goes when the answer is there.
+    """
+
+    path: Path
+    name: str
+    sha256: str
+    is_temporary: bool = False
+
+    def remove(self) -> None:
+        """Delete it, if it is temporary."""
+        if self.is_temporary:
+            self.path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a video is looked at; as `VideoQA.ask` takes it."""
+
+    num_frames: int | Literal["auto"] = 64
+    sampling: SamplingOrRate = "uniform"
+    start: str | float | None = None
+    end: str | float | None = None
+    time_sentence: bool = True
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How an answer is generated.
+
+    Attributes:
+        max_new_tokens: at most; None for as many as the server gives.
+        options: of transformers' GenerationConfig.
+        seed: of what is drawn by chance; None for any.
+        stops: texts at which the answer ends; they are not part of it.
+        num_alternatives: whose log-probabilities are told beside each token's; None for no log-probabilities at all.
+    """
+
+    max_new_tokens: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    stops: tuple[str, ...] = ()
+    num_alternatives: int | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question.
+
+    Attributes:
+        turns: the conversation.
+        media: the video it is about; None without one.
+        look: how that is looked at.
+        drawing: how the answer is generated.
+        is_streamed: whether somebody reads along.
+    """
+
+    turns: tuple[Message, ...]
+    media: Media | None = None
+    look: Look = Look()
+    drawing: Drawing = Drawing()
+    is_streamed: bool = False
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A token with the log-probabilities that the model gave it and the likeliest others."""
+
+    token_id: int
+    logprob: float
+    alternatives: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The video is encoded, and the prompt is written.
+
+    Attributes:
+        num_prompt_tokens: all of them.
+        num_video_tokens: of the video, in the prompt or beside it.
+        frame_seconds: times of the frames that were looked at.
+        was_encoded: whether the video was encoded before.
+    """
+
+    num_prompt_tokens: int
+    num_video_tokens: int
+    frame_seconds: tuple[float, ...]
+    was_encoded: bool
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Text of the answer, and the tokens generated since the last piece, if they are scored."""
+
+    text: str
+    scored: tuple[Scored, ...] = ()
+
+
+@dataclass(frozen=True)
+class Done:
+    """The answer is whole.
+
+    Attributes:
+        reason: "stop" (the model ended its turn, or a stop text came) or "length".
+        token_ids: that were generated.
+        num_known: tokens of the prompt that had been read for an earlier question.
+    """
+
+    reason: Literal["stop", "length"]
+    token_ids: tuple[int, ...]
+    num_known: int = 0
+
+
+Event = Ready | Piece | Done | RefusedError
+
+
+class Ticket:
+    """A question on its way; events go to whoever holds it.
+
+    Args:
+        name: tells it apart, in logs and answers.
+        asked: the question.
+        tell: takes events, in the threads of the engine.
+        seconds: that it may take.
+
+    Attributes:
+        progress: the stage it is in, how much of that is done and how much there is.
+        outcome: "done", or the code of the refusal; None while it is under way.
+    """
+
+    def __init__(self, name: str, asked: Asked, tell: Callable[[Event], None], seconds: float) -> None:
+        self.name, self.asked = name, asked
+        self.progress: tuple[str, int, int] = ("waiting", 0, 1)
+        self.outcome: str | None = None
+        self.begun = time.monotonic()
+        self._deadline = self.begun + seconds
+        self._tell = tell
+        self._is_gone = threading.Event()
+        self._ended = threading.Lock()
+        self._on_end: list[Callable[[Ticket], None]] = []
+
+    def on_end(self, call: Callable[["Ticket"], None]) -> None:
+        """Have something done once, when the ticket has come to its end, however."""
+        self._on_end.append(call)
+
+    def give_up(self) -> None:
+        """Nobody waits for the answer any more; it ends after the step in hand."""
+        self._is_gone.set()
+
+    @property
+    def why_over(self) -> str | None:
+        """Why it is not worth while to go on; None while it is."""
+        if self._is_gone.is_set():
+            return "gone"
+        return "time" if time.monotonic() > self._deadline else None
+
+    def check(self) -> None:
+        """Do nothing while it is worth while to go on.
+
+        Raises:
+            RefusedError: it is not.
+        """
+        why = self.why_over
+        if why is not None:
+            raise unfinished(why)
+
+    def tell(self, event: Ready | Piece) -> None:
+        """Send what is not the end."""
+        self._tell(event)
+
+    def end(self, event: Done | RefusedError) -> None:
+        """Send the end; what comes after it is not sent."""
+        with self._ended:
+            if self.outcome is not None:
+                return
+            self.outcome = event.code if isinstance(event, RefusedError) else "done"
+        if self.asked.media is not None:
+            self.asked.media.remove()
+        for call in self._on_end:
+            call(self)
+        self._tell(event)

@@ -1,0 +1,1 @@
+"""JSON of OpenAI's chat interface in, what is asked out; answers in, JSON of that interface out."""

@@ -1,0 +1,130 @@
+"""A model and settings in, a server that answers until it is told to end out."""
+
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import uvicorn
+from filelock import FileLock, Timeout
+
+from bimba.errors import InputError
+from bimba.inference.video_qa import VideoQA
+from bimba.serving.app import build_app
+from bimba.serving.engine.engine import Engine
+from bimba.serving.gate import Gate
+from bimba.serving.media.fetching import Fetcher
+from bimba.serving.media.files import FileStore
+from bimba.serving.media.opening import MediaOpener
+from bimba.serving.metrics import Metrics
+from bimba.serving.settings import ServeSettings, is_loopback
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A server that is ready to run.
+
+    Attributes:
+        engine: that answers.
+        address: under which it is reached.
+        server: of HTTP.
+        bound: the socket.
+    """
+
+    engine: Engine
+    address: str
+    server: uvicorn.Server
+    bound: socket.socket
+
+    def run(self) -> None:
+        """Answer until the server is told to end; then end what has begun."""
+        self.server.run(sockets=[self.bound])
+
+
+class _Server(uvicorn.Server):
+    """Told to end, it takes nothing new at once, and ends when what has begun is done; told again, it ends at once."""
+
+    def __init__(self, config: uvicorn.Config, on_leaving: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_leaving = on_leaving
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        del frame
+        logger.info("signal %d: no new questions are taken", sig)
+        self._on_leaving()
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+@contextmanager
+def serving(
+    qa: VideoQA[Any, Any], settings: ServeSettings, bound: socket.socket, grace_seconds: float
+) -> Iterator[Serving]:
+    """A server with its threads and folders, all gone at the end.
+
+    Args:
+        qa: the model.
+        settings: how it answers.
+        bound: the socket that it listens on, see `bind`.
+        grace_seconds: in which answers that have begun are ended when the server is told to end.
+
+    Raises:
+        InputError: another server uses the store, or the media root is no folder.
+    """
+    host, port = bound.getsockname()[:2]
+    with _alone(settings.store):
+        metrics = Metrics()
+        engine = Engine(qa, settings, metrics)
+        files = FileStore(settings.store / "files", settings.limits)
+        metrics.gauge("bimba_stored_bytes", "Uploaded files on disk.", lambda: files.num_bytes)
+        fetcher = Fetcher(settings.url_hosts, settings.limits.upload_bytes, settings.limits.fetch_seconds)
+        opener = MediaOpener(files, fetcher, settings.media_root, settings.store / "passing", settings.limits)
+        app = build_app(engine, settings, metrics, files, opener)
+        config = uvicorn.Config(
+            Gate(app, settings, metrics, only_here=is_loopback(host)),
+            http="h11",  # the strict one: what two programs could read in two ways is refused
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=round(grace_seconds),
+        )
+        engine.start()
+        try:
+            shown = f"[{host}]" if ":" in host else host
+            yield Serving(engine, f"http://{shown}:{port}", _Server(config, engine.leave), bound)
+        finally:
+            engine.end()
+            bound.close()
+
+
+def warm_up(qa: VideoQA[Any, Any]) -> None:
+    """Let a model look at blank frames once, so that no first question waits until its kernels are compiled."""
+    frames = np.zeros((max(qa.processor.least_frames, 2), 64, 64, 3), dtype=np.uint8)
+    qa.ask(frames, "?", max_new_tokens=1)
+
+
+@contextmanager
+def _alone(store: Path) -> Iterator[None]:
+    """Keep other servers out of a store; the system opens the lock when this process ends, however it ends."""
+    lock = FileLock(store / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f"another server uses {store}.", fix="name another folder (--store), or end it.") from error
+    except OSError as error:
+        raise InputError(f"{store} cannot be written to: {error.strerror}.", fix="name another folder.") from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,332 @@
+"""Answers that share steps: each is what the model answers alone, whoever joins and leaves meanwhile."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import DynamicCache, GPT2Config, Mamba2Config, MistralConfig
+
+import bimba
+from bimba.inference import VideoQA
+from bimba.inference.prefix import empty_cache
+from bimba.models.bimba.modeling import BimbaForConditionalGeneration
+from bimba.models.bimba.tiny import tiny_config, tiny_model
+from bimba.serving.engine.alone import answer_alone
+from bimba.serving.engine.batch import Batch
+from bimba.serving.engine.prefixes import Prefixes
+from bimba.serving.engine.prompt import Prompt, write_prompt
+from bimba.serving.engine.rows import Rows
+from bimba.serving.engine.sharing import why_alone
+from bimba.serving.engine.ticket import Asked, Drawing
+from bimba.text.prompts import Message
+from serving_runs import Kept
+from vamba_model import save_tiny_vamba
+
+QUESTIONS = ("What is there?", "And what comes after the red square, if anything does?", "Why?", "Is it a dog " * 9)
+
+
+def frames(count: int) -> np.ndarray:
+    """Frames of noise, always the same."""
+    return np.random.default_rng(count).integers(0, 255, (count, 40, 50, 3), dtype=np.uint8)
+
+
+def written(qa: VideoQA[Any, Any], kept: Kept, video: np.ndarray | None = None) -> Prompt:
+    """The prompt of a question, its video encoded."""
+    clip = None
+    if video is not None:
+        clip = qa.encode(video, num_frames=len(video)).clip
+    return write_prompt(qa, kept.ticket, clip, most_new_tokens=12)
+
+
+def test_the_next_question_about_a_video_reads_what_it_adds(tiny: VideoQA) -> None:
+    video = frames(4)
+    batch = Batch(tiny, most_running=4, prefill_tokens=64, prefix_bytes=10**9)
+    encoded = tiny.encode(video, num_frames=4)
+    clip = encoded.clip
+    for index, question in enumerate([*QUESTIONS, QUESTIONS[0]]):
+        kept = asked(question, max_new_tokens=6)
+        batch.add(write_prompt(tiny, kept.ticket, clip, 12, "a video"))
+        run(batch)
+        assert list(kept.done.token_ids) == tiny.ask(video, question, max_new_tokens=6).token_ids
+        assert (kept.done.num_known > len(encoded.features)) == bool(index)
+    other = frames(4)[::-1].copy()
+    kept = asked(QUESTIONS[0], max_new_tokens=6)
+    batch.add(write_prompt(tiny, kept.ticket, tiny.encode(other, num_frames=4).clip, 12, "another video"))
+    run(batch)
+    assert kept.done.num_known == 0
+    assert list(kept.done.token_ids) == tiny.ask(other, QUESTIONS[0], max_new_tokens=6).token_ids
+
+
+def test_prompts_are_kept_as_far_as_there_is_room(tiny: VideoQA) -> None:
+    def cache(length: int) -> DynamicCache:
+        made = empty_cache(tiny.model.text_model)
+        assert made is not None
+        for layer in range(2):
+            made.update(torch.zeros(1, 2, length, 16), torch.zeros(1, 2, length, 16), layer)
+        return made
+
+    each = 2 * 2 * 2 * 10 * 16 * 4  # layers, keys and values, heads, tokens, width, bytes
+    prefixes = Prefixes(2 * each)
+    for name in "abc":
+        prefixes.keep(cache(10), name, range(10))
+    prefixes.keep(cache(30), "too large", range(30))
+    prefixes.keep(cache(10), None, range(10))
+    known = {name: prefixes.fill(cache(0), name, range(20)) for name in ("a", "b", "c", "too large", None)}
+    assert known == {"a": 0, "b": 10, "c": 10, "too large": 0, None: 0}
+    assert prefixes.fill(cache(0), "c", range(10)) == 9  # something has to be read for there to be a next token
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.3])
+def test_answers_that_are_processed_together_are_not_alike_by_chance(tiny: VideoQA, penalty: float) -> None:
+    batch = Batch(tiny, most_running=8, prefill_tokens=1000)
+    options = [{"repetition_penalty": penalty}, {"min_new_tokens": 4}, {"temperature": 0.8, "top_k": 5}]
+    told = [asked(question, max_new_tokens=10, seed=1, options=each) for each in options for question in QUESTIONS[:3]]
+    for kept in told:
+        batch.add(written(tiny, kept))
+    run(batch)
+    for kept in told:
+        torch.manual_seed(1)
+        question = kept.ticket.asked.turns[0].content
+        alone = tiny.ask(None, question, max_new_tokens=10, **kept.ticket.asked.drawing.options)
+        assert list(kept.done.token_ids) == alone.token_ids
+
+
+def asked(question: str, **drawing: Any) -> Kept:
+    return Kept(Asked((Message("user", question),), drawing=Drawing(**drawing), is_streamed=True))
+
+
+def run(batch: Batch) -> None:
+    while not batch.is_idle:
+        batch.step()
+
+
+def test_rows_that_join_and_leave_answer_as_they_would_alone(tiny: VideoQA) -> None:
+    batch = Batch(tiny, most_running=3, prefill_tokens=37)
+    told = []
+    for index, question in enumerate(QUESTIONS * 2):
+        kept = asked(question, max_new_tokens=3 + 4 * index)
+        video = frames(index) if index % 3 else None
+        told.append((kept, question, video))
+        batch.add(written(tiny, kept, video))
+        for _ in range(index):
+            batch.step()
+    run(batch)
+    for kept, question, video in told:
+        alone = tiny.ask(video, question, num_frames=64, max_new_tokens=kept.ticket.asked.drawing.max_new_tokens or 0)
+        assert list(kept.done.token_ids) == alone.token_ids
+        assert kept.text == alone.text
+        assert kept.done.reason == alone.finish_reason
+
+
+def test_sampled_answers_are_those_of_their_seed(tiny: VideoQA) -> None:
+    options = [{"temperature": 0.7}, {"temperature": 1.3, "top_p": 0.8}, {"top_p": 0.5}]
+    batch = Batch(tiny, most_running=8, prefill_tokens=1000)
+    told = [asked(QUESTIONS[1], max_new_tokens=16, seed=seed, options=each) for seed in (3, 4) for each in options]
+    for kept in told:
+        batch.add(written(tiny, kept, frames(3)))
+    run(batch)
+    for kept in told:
+        drawing = kept.ticket.asked.drawing
+        torch.manual_seed(drawing.seed or 0)
+        alone = tiny.ask(frames(3), QUESTIONS[1], max_new_tokens=16, **drawing.options)
+        assert list(kept.done.token_ids) == alone.token_ids
+    assert len({kept.done.token_ids for kept in told}) == len(told)
+
+
+def test_no_seed_draws_other_tokens_each_time(tiny: VideoQA) -> None:
+    batch = Batch(tiny, most_running=2, prefill_tokens=1000)
+    told = [asked("Why?", max_new_tokens=24, options={"temperature": 1.0}) for _ in range(2)]
+    for kept in told:
+        batch.add(written(tiny, kept))
+    run(batch)
+    assert told[0].done.token_ids != told[1].done.token_ids
+
+
+def test_a_stop_text_ends_the_answer_in_front_of_it(tiny: VideoQA) -> None:
+    whole = tiny.ask(None, "Why?", max_new_tokens=16).text
+    stop = whole[5:8]
+    kept = asked("Why?", max_new_tokens=16, stops=(stop, "never said"))
+    batch = Batch(tiny, most_running=2, prefill_tokens=1000)
+    batch.add(written(tiny, kept))
+    run(batch)
+    assert kept.text == whole[: whole.index(stop)]
+    assert kept.done.reason == "stop"
+
+
+def test_logprobs_are_those_of_the_model(tiny: VideoQA) -> None:
+    kept = asked("Why?", max_new_tokens=4, num_alternatives=3)
+    batch = Batch(tiny, most_running=2, prefill_tokens=1000)
+    batch.add(written(tiny, kept))
+    run(batch)
+    scored = [one for event in kept.events for one in getattr(event, "scored", ())]
+    assert [one.token_id for one in scored] == list(kept.done.token_ids)
+    inputs = tiny.prepare(None, "Why?")
+    ids = torch.cat([inputs["input_ids"], torch.tensor([kept.done.token_ids])], dim=1)
+    with torch.no_grad():
+        logprobs = tiny.model(input_ids=ids).logits[0].float().log_softmax(-1)
+    place = inputs["input_ids"].shape[1] - 1
+    for step, one in enumerate(scored):
+        assert one.logprob == pytest.approx(float(logprobs[place + step, one.token_id]), abs=1e-4)
+        values, likeliest = logprobs[place + step].topk(3)
+        assert [token for token, _ in one.alternatives] == likeliest.tolist()
+        assert [value for _, value in one.alternatives] == pytest.approx(values.tolist(), abs=1e-4)
+
+
+def test_an_answer_nobody_waits_for_ends_and_the_others_do_not(tiny: VideoQA) -> None:
+    batch = Batch(tiny, most_running=4, prefill_tokens=1000)
+    told = [asked(question, max_new_tokens=20) for question in QUESTIONS[:3]]
+    for kept in told:
+        batch.add(written(tiny, kept))
+    for _ in range(6):
+        batch.step()
+    told[0].ticket.give_up()
+    run(batch)
+    assert told[0].refusal.code == "cancelled"
+    for kept, question in zip(told[1:], QUESTIONS[1:3], strict=True):
+        assert list(kept.done.token_ids) == tiny.ask(None, question, max_new_tokens=20).token_ids
+
+
+def test_what_one_prompt_breaks_is_its_own(tiny: VideoQA) -> None:
+    batch = Batch(tiny, most_running=4, prefill_tokens=16)
+    good, bad = asked(QUESTIONS[0], max_new_tokens=9), asked(QUESTIONS[1], max_new_tokens=9)
+    batch.add(written(tiny, good))
+    batch.add(replace(written(tiny, bad), features=torch.zeros(3, 5)))
+    run(batch)
+    assert bad.refusal.status == 500
+    assert list(good.done.token_ids) == tiny.ask(None, QUESTIONS[0], max_new_tokens=9).token_ids
+
+
+def out_of_memory(*arguments: object) -> None:
+    raise MemoryError(f"no room for {len(arguments)}")
+
+
+def test_memory_that_is_not_there_ends_the_running_and_not_the_next(
+    tiny: VideoQA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = Batch(tiny, most_running=4, prefill_tokens=1000)
+    first, second = asked("Why?", max_new_tokens=5), asked("Why?", max_new_tokens=5)
+    batch.add(written(tiny, first))
+    batch.step()
+    with monkeypatch.context() as broken:
+        broken.setattr(Rows, "step", out_of_memory)
+        batch.step()
+    assert (first.refusal.status, first.refusal.code) == (503, "out_of_memory")
+    batch.add(written(tiny, second))
+    run(batch)
+    assert list(second.done.token_ids) == tiny.ask(None, "Why?", max_new_tokens=5).token_ids
+
+
+def other_language(config: Any) -> VideoQA:
+    """The tiny model with another language model."""
+    _, processor = tiny_model(seed=0)
+    ours = tiny_config(320)
+    ours.text_config = config
+    ours.tokenizer_size, ours.video_token_id = len(processor.tokenizer), processor.video_token_id
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = BimbaForConditionalGeneration(ours)
+    model.eval()  # type: ignore[no-untyped-call] # untyped there
+    return VideoQA(model, processor)
+
+
+def test_absolute_places_are_each_rows_own() -> None:
+    qa = other_language(GPT2Config(vocab_size=320, n_embd=64, n_layer=2, n_head=4, bos_token_id=1, eos_token_id=2))
+    assert why_alone(qa) is None
+    batch = Batch(qa, most_running=3, prefill_tokens=20)
+    told = [asked(question, max_new_tokens=8) for question in QUESTIONS]
+    for kept in told:
+        batch.add(written(qa, kept))
+    run(batch)
+    for kept, question in zip(told, QUESTIONS, strict=True):
+        assert list(kept.done.token_ids) == qa.ask(None, question, max_new_tokens=8).token_ids
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Mamba2Config(
+            vocab_size=320, hidden_size=64, num_heads=8, head_dim=16, state_size=16, num_hidden_layers=2, n_groups=1
+        ),
+        MistralConfig(
+            vocab_size=320, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, sliding_window=16,
+        ),
+    ],
+    ids=["recurrent", "sliding window"],
+)  # fmt: skip
+def test_models_whose_rows_cannot_share_steps_are_found_out(config: Any) -> None:
+    assert "no plain keys and values" in (why_alone(other_language(config)) or "")
+
+
+def test_a_model_that_does_not_keep_places_apart_is_found_out(tiny: VideoQA, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Rows.step
+
+    def with_the_longest_ones_places(self: Rows, device: torch.device) -> Any:
+        cache, mask, places = step(self, device)
+        return cache, mask, places.max().expand_as(places)
+
+    monkeypatch.setattr(Rows, "step", with_the_longest_ones_places)
+    assert "answers otherwise" in (why_alone(tiny) or "")
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.9}], ids=["greedy", "sampled"])
+def test_vamba_answers_alone_as_asked_alone(options: dict[str, Any], golden: Path, tmp_path: Path) -> None:
+    qa: VideoQA[Any, Any] = bimba.load(save_tiny_vamba(golden, tmp_path / "vamba"))
+    assert "beside the prompt" in (why_alone(qa) or "")
+    kept = asked("Why?", max_new_tokens=8, seed=5, options=options)
+    answer_alone(qa, written(qa, kept))
+    torch.manual_seed(5)
+    alone = qa.ask(None, "Why?", max_new_tokens=8, **options)
+    assert list(kept.done.token_ids) == alone.token_ids
+    assert kept.text == alone.text
+
+
+def test_an_answer_alone_stops_at_its_stop_text_and_when_nobody_waits(tiny: VideoQA) -> None:
+    whole = tiny.ask(None, "Why?", max_new_tokens=16)
+    stopped = asked("Why?", max_new_tokens=16, stops=(whole.text[4:6],))
+    answer_alone(tiny, written(tiny, stopped))
+    assert stopped.text == whole.text[:4]
+    assert stopped.done.reason == "stop"
+    assert len(stopped.done.token_ids) < len(whole.token_ids)
+    given_up = asked("Why?", max_new_tokens=16)
+    prompt = written(tiny, given_up)
+    given_up.ticket.give_up()
+    answer_alone(tiny, prompt)
+    assert given_up.refusal.code == "cancelled"
+
+
+@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=6), leaving=st.lists(st.integers(0, 5), max_size=4))
+@settings(max_examples=20, deadline=None)
+def test_rows_hold_what_joined(lengths: list[int], leaving: list[int]) -> None:
+    model = tiny_model(seed=0)[0].language_model
+    rows, held = Rows(), []
+    for length in lengths:
+        cache = empty_cache(model)
+        assert cache is not None
+        for layer in range(2):
+            cache.update(torch.randn(1, 2, length, 16), torch.randn(1, 2, length, 16), layer)
+        rows.join(cache)
+        held.append(cache)
+    for row in leaving:
+        if row < len(held) and len(held) > 1:
+            rows.leave(row)
+            held[row] = held[-1]
+            held.pop()
+    new = torch.randn(2, 2, len(held), 2, 1, 16)
+    shared, mask, places = rows.step(torch.device("cpu"))
+    for layer in range(2):
+        keys, values = shared.update(new[layer, 0], new[layer, 1], layer)
+        for row, its in enumerate(held):
+            length = its.get_seq_length()
+            assert places[row, 0] == length
+            assert mask[row].tolist() == [1] * (length + 1) + [0] * (mask.shape[1] - length - 1)
+            kept: Any = its.layers[layer]
+            assert torch.equal(keys[row, :, :length], kept.keys[0])
+            assert torch.equal(values[row, :, :length], kept.values[0])
+            assert torch.equal(keys[row, :, length], new[layer, 0, row, :, 0])
+            assert torch.equal(values[row, :, length], new[layer, 1, row, :, 0])
