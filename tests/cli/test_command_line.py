@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ COMMANDS = {
     "eval",
     "needles",
     "plan",
+    "serve",
     "train",
     "watch",
 }
@@ -111,16 +113,38 @@ def test_every_command_is_known_to_these_tests() -> None:
     assert {command[0] for command in names(app)} == COMMANDS
 
 
-@pytest.mark.parametrize("command", names(app), ids=" ".join)
+def example_of(*command: str) -> str:
+    """What the help of a command gives as an example, as users see it."""
+    shown = bimba(*command, "--help", env={"COLUMNS": "80"})
+    assert shown.returncode == 0
+    found = re.search(r"Example: bimba (.*)", " ".join(shown.stdout.split()))
+    assert found, shown.stdout
+    return found[1]
+
+
+def test_the_example_of_the_servers_help_works(model: Path, tmp_path: Path) -> None:
+    """It answers until it is ended, on a port that is free here."""
+    (tmp_path / "videos").mkdir()
+    words = shlex.split(example_of("serve").replace("8000", "0"))
+    command = [str(BIMBA), *words, "--model", str(model)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as server:
+        assert server.stderr is not None
+        told = []
+        while not told or not told[-1].startswith(("Ctrl-C", "error")):
+            told.append(server.stderr.readline())
+        server.send_signal(signal.SIGINT)
+        server.stderr.read()
+        assert server.wait(120) == 130, told  # as of every program that Ctrl-C ends
+    assert any(line.startswith("address  http://127.0.0.1:") for line in told)
+
+
+@pytest.mark.parametrize("command", [command for command in names(app) if command != ("serve",)], ids=" ".join)
 def test_the_example_of_each_help_works(
     command: tuple[str, ...], model: Path, video: Path, golden: Path, tmp_path: Path
 ) -> None:
     """It is read from the help as users see it, and run on a short video with the tiny model."""
-    shown = bimba(*command, "--help", env={"COLUMNS": "80"})
-    assert shown.returncode == 0
-    example = re.search(r"Example: bimba (.*)", " ".join(shown.stdout.split()))
-    assert example, shown.stdout
-    assert example[1].startswith(" ".join(command).removesuffix(" benchmark").removesuffix(" several"))
+    example = example_of(*command)
+    assert example.startswith(" ".join(command).removesuffix(" benchmark").removesuffix(" several"))
     shutil.copy(video, tmp_path / "talk.mp4")
     shutil.copy(video, tmp_path / "recording.ts")
     (tmp_path / "recipe.yaml").write_text(json.dumps(recipe_for(model)))  # JSON is YAML
@@ -163,9 +187,9 @@ def test_the_example_of_each_help_works(
         "OUT_DIR": "converted",
         "MODEL_DIR": "words",
     }
-    if "MODEL_DIR" in example[1]:
+    if "MODEL_DIR" in example:
         make_needle_model(tmp_path / "words")
-    words = [stand_ins.get(word, word) for word in shlex.split(example[1])]
+    words = [stand_ins.get(word, word) for word in shlex.split(example)]
     done = subprocess.run(
         [BIMBA, *words],
         input="What happens?\n",
