@@ -25,7 +25,7 @@ RUN pip install -c constraints.txt ".[serve]" \
 RUN useradd --create-home --uid 10001 bimba \
     && mkdir /store /media-root \
     && chown bimba /store
-USER bimba
+USER 10001
 WORKDIR /home/bimba
 VOLUME /store
 EXPOSE 8000

