@@ -39,7 +39,7 @@ def server(tiny: VideoQA, video: Path, tmp_path_factory: pytest.TempPathFactory)
 
 def ask(server: Running, part: dict[str, Any], evidence: bool | str, **options: Any) -> Any:
     """What OpenAI's client gets."""
-    told = {"model": MODEL, "messages": about(part, QUESTION), "max_tokens": 5} | options
+    told: dict[str, Any] = {"model": MODEL, "messages": about(part, QUESTION), "max_tokens": 5} | options
     return server.client().chat.completions.create(**told, extra_body={"bimba": LOOK | {"evidence": evidence}})
 
 
@@ -145,7 +145,7 @@ def answered(tiny: VideoQA, video: Path) -> tuple[Kept, Whole]:
 
 
 @pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, Callable[[], None]], list[int]]]:
+def passes(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], list[int]]:
     """Has something done during a pass of the model, the first of which is 1; gives the list of those begun."""
     likelihood = find_module._Answered.likelihood
 

@@ -135,7 +135,7 @@ class Gate:
 
     async def _refuse(self, refusal: RefusedError, receive: Receive, send: Send) -> None:
         await _discard(receive)
-        self._metrics.requests.add(1, str(refusal.status))
+        self._metrics.requests.labels(str(refusal.status)).inc()
         for message in _response(refusal):
             await send(message)
 
@@ -152,7 +152,7 @@ class Gate:
                     is_replaced = True
                     await self._refuse(body.refusal, body.rest, send)
                     return
-                self._metrics.requests.add(1, str(message["status"]))
+                self._metrics.requests.labels(str(message["status"])).inc()
             await send(message)
 
         return watched

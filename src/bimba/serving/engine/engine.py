@@ -66,7 +66,7 @@ class Engine:
             most_running=settings.running,
             prefill_tokens=settings.prefill_tokens,
             prefix_bytes=settings.prefix_bytes,
-            on_tokens=metrics.generated_tokens.add,
+            on_tokens=metrics.generated_tokens.inc,
         )
         self._lookups: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
         self._encodings: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
@@ -107,7 +107,7 @@ class Engine:
         if self._is_leaving:
             raise unfinished("leaving")
         if len(self._open) >= self._settings.running + self._settings.waiting:
-            self._metrics.answers.add(1, "queue_full")
+            self._metrics.answers.labels("queue_full").inc()
             raise RefusedError(
                 429,
                 f"{len(self._open)} questions are waiting or being answered, which is as many as this server takes.",
@@ -159,7 +159,7 @@ class Engine:
         seconds = time.monotonic() - ticket.begun
         if ticket.outcome == "done":
             self._recent_seconds.append(seconds)
-        self._metrics.answers.add(1, str(ticket.outcome))
+        self._metrics.answers.labels(str(ticket.outcome)).inc()
         self._metrics.answer_seconds.observe(seconds)
         logger.info("%s %s after %.2f s", ticket.name, ticket.outcome, seconds)
 
@@ -197,7 +197,7 @@ class Engine:
             self._encodings.put(ticket)
             return
         if clip is not None:
-            self._metrics.encodings.add(1, "disk")
+            self._metrics.encodings.labels("disk").inc()
         self._ready(ticket, clip, was_encoded=clip is not None)
 
     def _encoded(self, ticket: Ticket) -> None:
@@ -210,7 +210,7 @@ class Engine:
             begun = time.monotonic()
             clip = self._encoder.encode(ticket, media)
             self._metrics.encode_seconds.observe(time.monotonic() - begun)
-        self._metrics.encodings.add(1, "disk" if was_encoded else "video")
+        self._metrics.encodings.labels("disk" if was_encoded else "video").inc()
         self._ready(ticket, clip, was_encoded=was_encoded)
 
     def _ready(self, ticket: Ticket, clip: Clip | None, *, was_encoded: bool) -> None:
@@ -219,8 +219,8 @@ class Engine:
         num_video_tokens = 0 if prompt.features is None else len(prompt.features)
         # Vamba's stand beside the prompt, and are read like it.
         num_tokens = len(request.input_ids) + (0 if isinstance(prompt.features, Tensor) else num_video_tokens)
-        self._metrics.prompt_tokens.add(num_tokens)
-        self._metrics.video_tokens.add(num_video_tokens)
+        self._metrics.prompt_tokens.inc(num_tokens)
+        self._metrics.video_tokens.inc(num_video_tokens)
         logger.info("%s has %d tokens, %d of a video", ticket.name, num_tokens, num_video_tokens)
         method = ticket.asked.evidence
         if method is not None:
@@ -270,7 +270,7 @@ class Engine:
             except RefusedError as refusal:
                 ticket.end(refusal)
                 continue
-            self._metrics.evidence.add(1, "found" if isinstance(event, Found) else "unfound")
+            self._metrics.evidence.labels("found" if isinstance(event, Found) else "unfound").inc()
             self._metrics.evidence_seconds.observe(time.monotonic() - begun)
             ticket.tell(event)
             ticket.end(whole.done)
