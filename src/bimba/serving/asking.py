@@ -45,6 +45,7 @@ def asked_of(body: ChatRequest, settings: ServeSettings, opener: MediaOpener, ow
         raise _unsupported("the video has to be in the first message of the user.", f"messages.{parts[0][0]}.content")
     if body.evidence is not None and not parts:
         raise _unsupported("there is no video that the answer could rest on.", "bimba.evidence")
+    _check_letters(body, settings.limits.letters)
     look = _look(body.bimba or BimbaOptions(), settings)
     try:
         turns = checked_turns([_message(turn) for turn in body.messages], has_video=bool(parts))
@@ -56,6 +57,23 @@ def asked_of(body: ChatRequest, settings: ServeSettings, opener: MediaOpener, ow
     most = body.max_completion_tokens if body.max_tokens is None else body.max_tokens
     drawing = Drawing(most, dict(body.drawing_options), body.seed, body.stops, num_alternatives)
     return Asked(turns, media, look, drawing, is_streamed=bool(body.stream), evidence=body.evidence)
+
+
+def _check_letters(body: ChatRequest, most: int) -> None:
+    """Refuse texts that would take long to be made tokens, only to be too long for any model."""
+    texts = (turn.content if isinstance(turn.content, str) else _texts(turn.content) for turn in body.messages)
+    num_letters = sum(map(len, texts))
+    if num_letters > most:
+        raise RefusedError(
+            413,
+            f"the messages have {num_letters:,} letters; this server reads {most:,} at most.",
+            code="too_large",
+            param="messages",
+        )
+
+
+def _texts(parts: list[Part]) -> str:
+    return "\n".join(part.text for part in parts if isinstance(part, TextPart))
 
 
 def _look(options: BimbaOptions, settings: ServeSettings) -> Look:
@@ -75,7 +93,7 @@ def _message(turn: ChatMessage) -> Message:
     role: Literal["system", "user", "assistant"] = "system" if turn.role == "developer" else turn.role
     if isinstance(turn.content, str):
         return Message(role, turn.content)
-    return Message(role, "\n".join(part.text for part in turn.content if isinstance(part, TextPart)))
+    return Message(role, _texts(turn.content))
 
 
 def _opened(part: Part, opener: MediaOpener, owner: str) -> Media:

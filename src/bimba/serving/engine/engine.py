@@ -9,7 +9,8 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -74,6 +75,7 @@ class Engine:
         self._prompts: deque[Prompt] = deque()
         self._changed = threading.Condition()
         self._open: dict[str, Ticket] = {}
+        self._num_opening = 0
         self._is_leaving = self._is_ended = False
         self._recent_seconds: deque[float] = deque(maxlen=_LAST)
         self._threads = [
@@ -98,32 +100,44 @@ class Engine:
         for thread in self._threads:
             thread.start()
 
-    def check_room(self) -> None:
-        """Do nothing while there is room for another question.
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place for a question whose video is still to be found; in it the question is submitted.
 
         Raises:
             RefusedError: there is none, or the server is going down.
         """
+        with self._changed:
+            self._check_room()
+            self._num_opening += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._num_opening -= 1
+
+    def _check_room(self) -> None:
         if self._is_leaving:
             raise unfinished("leaving")
-        if len(self._open) >= self._settings.running + self._settings.waiting:
+        num_taken = len(self._open) + self._num_opening
+        if num_taken >= self._settings.running + self._settings.waiting:
             self._metrics.answers.labels("queue_full").inc()
             raise RefusedError(
                 429,
-                f"{len(self._open)} questions are waiting or being answered, which is as many as this server takes.",
+                f"{num_taken} questions are waiting or being answered, which is as many as this server takes.",
                 code="queue_full",
                 retry_seconds=self._retry_seconds(),
             )
 
     def submit(self, ticket: Ticket) -> None:
-        """Take a question.
+        """Take a question that has a place.
 
         Raises:
-            RefusedError: there is no room for it, or the server is going down.
+            RefusedError: the server is going down.
         """
-        with self._changed:
-            self.check_room()
-            self._open[ticket.name] = ticket
+        if self._is_leaving:
+            raise unfinished("leaving")
+        self._open[ticket.name] = ticket
         ticket.on_end(self._ended)
         self._lookups.put(ticket)
 
@@ -135,6 +149,8 @@ class Engine:
         """End everything, and the threads."""
         self._is_leaving = True
         for ticket in list(self._open.values()):
+            if ticket.is_waiting:
+                ticket.end(unfinished("leaving"))
             ticket.give_up()
         with self._changed:
             self._is_ended = True
@@ -247,8 +263,14 @@ class Engine:
             for prompt in arrived:
                 self._batch.add(prompt)
             with self._turns.held():
-                self._batch.step()
+                self._step()
         self._batch.end_all(unfinished("leaving"))
+
+    def _step(self) -> None:
+        try:
+            self._batch.step()
+        except Exception as error:  # noqa: BLE001 - without this thread nobody would ever be answered again
+            self._batch.end_all(why_failed(error))
 
     def _attempt_alone(self, prompt: Prompt) -> None:
         try:

@@ -1,6 +1,7 @@
 """What is asked in; what becomes of it, event by event, out."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -8,12 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from bimba.errors import InputError
 from bimba.inference.evidence import Evidence, Method
 from bimba.serving.refusals import RefusedError, unfinished
 from bimba.text.prompts import Message
 from bimba.video.sampling import SamplingOrRate
 
 logger = logging.getLogger(__name__)
+
+
+def identity_of(status: os.stat_result) -> tuple[int, ...]:
+    """What tells a file from another one, and from itself when it was written to."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -25,17 +32,37 @@ class Media:
         name: what the caller calls it.
         sha256: of its contents.
         is_temporary: whether it goes when the answer is there.
+        identity: what tells the file from another one that takes its place; None for files that nobody else reaches.
     """
 
     path: Path
     name: str
     sha256: str
     is_temporary: bool = False
+    identity: tuple[int, ...] | None = None
 
     def remove(self) -> None:
         """Delete it, if it is temporary."""
         if self.is_temporary:
-            self.path.unlink(missing_ok=True)
+            try:
+                self.path.unlink(missing_ok=True)
+            except OSError:
+                logger.exception("a video that came along could not be removed")
+
+    def check_unchanged(self) -> None:
+        """Do nothing while the file is the one whose contents were hashed.
+
+        Raises:
+            InputError: it is another one, or was written to.
+        """
+        if self.identity is None:
+            return
+        try:
+            is_same = identity_of(self.path.lstat()) == self.identity
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise InputError(f"{self.path} changed while it was read.", fix="ask again when it is whole.")
 
 
 @dataclass(frozen=True)
@@ -155,6 +182,9 @@ class Done:
 Event = Ready | Piece | Found | Unfound | Done | RefusedError
 
 
+_WAITING: tuple[str, int, int] = ("waiting", 0, 1)
+
+
 class Ticket:
     """A question on its way; events go to whoever holds it.
 
@@ -172,7 +202,7 @@ class Ticket:
 
     def __init__(self, name: str, asked: Asked, tell: Callable[[Event], None], seconds: float) -> None:
         self.name, self.asked = name, asked
-        self.progress: tuple[str, int, int] = ("waiting", 0, 1)
+        self.progress = _WAITING
         self.outcome: str | None = None
         self.held: Done | None = None
         self.begun = time.monotonic()
@@ -192,8 +222,15 @@ class Ticket:
         self._on_whole = call
 
     def give_up(self) -> None:
-        """Nobody waits for the answer any more; it ends after the step in hand."""
+        """Nobody waits for the answer any more; it ends after the step in hand, or now, where it only waits."""
         self._is_gone.set()
+        if self.is_waiting:
+            self.end(unfinished("gone"))
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nothing was done for it yet."""
+        return self.progress is _WAITING
 
     @property
     def why_over(self) -> str | None:
@@ -213,8 +250,9 @@ class Ticket:
             raise unfinished(why)
 
     def tell(self, event: Ready | Piece | Found | Unfound) -> None:
-        """Send what is not the end."""
-        self._tell(event)
+        """Send what is not the end; nothing after it."""
+        if self.outcome is None:
+            self._tell(event)
 
     def end(self, event: Done | RefusedError) -> None:
         """Send the end, or hold it while something is still to be found; what comes after the end is not sent."""

@@ -2,9 +2,18 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
 
 from bimba.inference.evidence import Method
+
+MOST_MESSAGES = 1000
+LONGEST_STOP = 500
+"""Letters; each token of an answer is compared with every beginning of a stop text."""
+
+LEAST_TEMPERATURE = 1e-6
+"""Above 0; scores that are divided by less leave the range of numbers."""
+
+StopText = Annotated[str, Field(min_length=1, max_length=LONGEST_STOP)]
 
 
 class _Strict(BaseModel):
@@ -117,18 +126,14 @@ class ChatRequest(_Strict):
     """A question, and how it is to be answered."""
 
     model: str
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MOST_MESSAGES)]
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(
         default=None, description="0, or nothing: the likeliest token each time."
     )
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    stop: (
-        Annotated[str, Field(min_length=1)]
-        | Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=4)]
-        | None
-    ) = None
+    stop: StopText | Annotated[list[StopText], Field(max_length=4)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -144,6 +149,13 @@ class ChatRequest(_Strict):
     tools: Annotated[list[Any], Field(max_length=0)] | None = None
     store: Literal[False] | None = None
     user: str | None = None
+
+    @field_validator("temperature")
+    @classmethod
+    def _no_trace_of_heat(cls, value: float | None) -> float | None:
+        if value is not None and 0 < value < LEAST_TEMPERATURE:
+            raise ValueError(f"give 0, or at least {LEAST_TEMPERATURE:f}")
+        return value
 
     @model_validator(mode="after")
     def _agree(self) -> "ChatRequest":

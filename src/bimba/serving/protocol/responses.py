@@ -9,6 +9,9 @@ from transformers import PreTrainedTokenizerBase
 from bimba.inference.evidence import Evidence
 from bimba.serving.engine.ticket import Done, Found, Ready, Scored, Unfound
 
+_LEAST_LOGPROB = -9999.0
+"""What OpenAI's interface says of a token that cannot come; JSON has no infinity."""
+
 FinishReason = Literal["stop", "length"]
 
 
@@ -190,7 +193,7 @@ def _spelled(tokenizer: PreTrainedTokenizerBase, token_id: int, logprob: float) 
     """A token; its bytes are told where it is whole characters."""
     token = str(tokenizer.decode([token_id]))
     known = None if "\ufffd" in token else list(token.encode())
-    return {"token": token, "logprob": logprob, "bytes": known}
+    return {"token": token, "logprob": max(logprob, _LEAST_LOGPROB), "bytes": known}
 
 
 def chunk(name: str, created: int, model: str, **parts: Any) -> dict[str, Any]:
