@@ -22,11 +22,11 @@ RUN pip install -c constraints.txt ".[serve]" \
     && rm -rf /build
 
 # Nobody in particular: what decodes the files of strangers owns nothing but the store.
-RUN useradd --create-home --uid 10001 bimba \
+RUN useradd --create-home --home-dir /srv/bimba --uid 10001 bimba \
     && mkdir /store /media-root \
     && chown bimba /store
 USER 10001
-WORKDIR /home/bimba
+WORKDIR /srv/bimba
 VOLUME /store
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=300s \

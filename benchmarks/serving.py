@@ -1,9 +1,11 @@
 """A server with the tiny model in, what it holds out: 64 clients for a minute, and 200 files of strangers.
 
-The clients are coroutines of this process; the server is a process of its own, on this machine's loopback.
+The clients are coroutines of this process; the server and whoever asks for its health are processes of their own, on
+this machine's loopback. `python -m benchmarks.serving health` takes a quarter of a minute, and health alone.
 """
 
 import asyncio
+import json
 import os
 import random
 import re
@@ -31,7 +33,7 @@ CLIENTS, SECONDS, ALONE_SECONDS = 64, 60.0, 20.0
 NUM_VIDEOS, NUM_TOKENS, NUM_RUNNING, NUM_WAITING = 6, 48, 16, 32
 NUM_HOSTILE, UPLOADS_AT_ONCE = 200, 4
 MOST_HEALTH_SECONDS, LEAST_SPEEDUP = 0.1, 3.0
-_PROBE_SECONDS = 0.05
+HEALTH_SECONDS, HEALTH_RUNS = 15.0, 3
 _MIB = 2**20
 
 
@@ -115,26 +117,21 @@ async def ask(client: httpx.AsyncClient, body: dict[str, Any], load: Load) -> No
 async def watched(address: str, pid: int, load: Load) -> AsyncIterator[None]:
     """A block in which /healthz is asked and the memory looked at."""
 
-    async def probe() -> None:
-        async with httpx.AsyncClient(base_url=address, timeout=60) as client:
-            while True:
-                begun = time.perf_counter()
-                (await client.get("/healthz")).raise_for_status()
-                load.health.append(time.perf_counter() - begun)
-                await asyncio.sleep(_PROBE_SECONDS)
-
     async def look() -> None:
         while True:
             load.memory.append(resident_mib(pid))
             await asyncio.sleep(1)
 
-    tasks = [asyncio.create_task(probe()), asyncio.create_task(look())]
+    command = [sys.executable, "-m", "benchmarks.health_probe", address]
+    pipe = asyncio.subprocess.PIPE
+    probing = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+    looking = asyncio.create_task(look())
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        looking.cancel()
+        told, _ = await probing.communicate()
+    load.health = json.loads(told)
 
 
 async def under_load(address: str, pid: int, videos: list[str], clients: int, seconds: float) -> Load:
@@ -192,18 +189,41 @@ def in_process(videos: list[Path], seconds: float) -> float:
     return num_tokens / (time.perf_counter() - begun)
 
 
+def made(folder: Path) -> tuple[Path, Path, list[str]]:
+    """A model, a folder of videos, and their names."""
+    qa = VideoQA(*tiny_model(seed=0))
+    qa.model.save_pretrained(folder / "model")
+    qa.processor.save_pretrained(folder / "model")
+    run = make_needles(folder / "media", videos=NUM_VIDEOS, seconds=10.0, size="160x96", fps=10, needles=2)
+    return folder / "model", folder / "media", [video.file for video in run.manifest.videos]
+
+
+def health_report() -> str:
+    """A table in Markdown: /healthz under load, run by run, and how busy the machine was."""
+    lines = [f"## /healthz with {CLIENTS} clients for {HEALTH_SECONDS:.0f} s", ""]
+    lines += ["| load of the machine before | /healthz | median | 99 % within | longest | tokens/s | lost |"]
+    lines += ["| ---: " * 7 + "|"]
+    with tempfile.TemporaryDirectory() as name:
+        model, media, videos = made(Path(name))
+        for number in range(HEALTH_RUNS):
+            busy = os.getloadavg()[0]
+            with server(model, media, Path(name) / f"store-{number}") as (address, pid):
+                load = asyncio.run(under_load(address, pid, videos, CLIENTS, HEALTH_SECONDS))
+            lost = sum(count for outcome, count in load.outcomes.items() if outcome.startswith("lost"))
+            times = " | ".join(f"{1000 * share(load.health, part):.0f} ms" for part in (0.5, 0.99, 1.0))
+            rate = load.tokens / load.seconds
+            lines.append(f"| {busy:.1f} | {len(load.health):,} | {times} | {rate:.0f} | {lost} |")
+    return "\n".join(lines)
+
+
 def report() -> str:
     """Tables in Markdown."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        qa = VideoQA(*tiny_model(seed=0))
-        qa.model.save_pretrained(folder / "model")
-        qa.processor.save_pretrained(folder / "model")
-        media, store = folder / "media", folder / "store"
-        run = make_needles(media, videos=NUM_VIDEOS, seconds=10.0, size="160x96", fps=10, needles=2)
-        videos = [video.file for video in run.manifest.videos]
+        model, media, videos = made(folder)
+        store = folder / "store"
         ask_alone = in_process([media / video for video in videos], ALONE_SECONDS)
-        with server(folder / "model", media, store) as (address, pid):
+        with server(model, media, store) as (address, pid):
             alone = asyncio.run(under_load(address, pid, videos, 1, ALONE_SECONDS))
             many = asyncio.run(under_load(address, pid, videos, CLIENTS, SECONDS))
             outcomes = asyncio.run(hostile_uploads(address, folder / "clips"))
@@ -262,4 +282,7 @@ def _holds(is_so: bool) -> str:
 
 
 if __name__ == "__main__":
-    print(write_report("A server under load", [report()], suffix="-serving"))
+    if sys.argv[1:] == ["health"]:
+        print(write_report("Health of a server", [_told(), health_report()], suffix="-serving-health"))
+    else:
+        print(write_report("A server under load", [report()], suffix="-serving"))

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,15 @@ from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.bimba.tiny import tiny_config, tiny_model
 from bimba.serving.engine.alone import answer_alone
 from bimba.serving.engine.batch import Batch
+from bimba.serving.engine.choosing import NONE, choose
 from bimba.serving.engine.prefixes import Prefixes
 from bimba.serving.engine.prompt import Prompt, write_prompt
 from bimba.serving.engine.rows import Rows
 from bimba.serving.engine.sharing import why_alone
-from bimba.serving.engine.ticket import Asked, Drawing
+from bimba.serving.engine.text import AnswerText
+from bimba.serving.engine.ticket import Asked, Done, Drawing, Scored
+from bimba.serving.protocol.responses import logprobs_of
+from bimba.serving.refusals import RefusedError
 from bimba.text.prompts import Message
 from serving_runs import Kept
 from vamba_model import save_tiny_vamba
@@ -199,6 +204,97 @@ def test_what_one_prompt_breaks_is_its_own(tiny: VideoQA) -> None:
     run(batch)
     assert bad.refusal.status == 500
     assert list(good.done.token_ids) == tiny.ask(None, QUESTIONS[0], max_new_tokens=9).token_ids
+
+
+def test_scores_that_are_no_numbers_are_no_token() -> None:
+    def answer(**options: Any) -> Any:
+        told: dict[str, Any] = {
+            "token_ids": [],
+            "processors": [],
+            "alike": None,
+            "do_sample": False,
+            "chance": torch.Generator(),
+        }
+        return SimpleNamespace(**(told | options))
+
+    logits = torch.zeros(5, 8)
+    logits[0, 3], logits[1, 2], logits[3, 4], logits[4] = 1.0, torch.nan, torch.inf, -torch.inf
+    answers = [answer(do_sample=is_sampled) for is_sampled in (False, True, False, False, True)]
+
+    def chosen() -> list[int]:
+        return [int(one) for one in choose(answers, logits) if isinstance(one, torch.Tensor)]
+
+    assert chosen() == [3, NONE, 0, NONE, NONE]
+    logits[1, 2] = 60.0
+    assert chosen()[1] == 2
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 1.0}], ids=["greedy", "sampled"])
+def test_an_answer_of_no_numbers_fails_and_is_not_made_up(options: dict[str, Any]) -> None:
+    qa = VideoQA(*tiny_model(seed=0))
+    with torch.no_grad():
+        qa.model.language_model.get_output_embeddings().weight.fill_(torch.nan)
+    batch = Batch(qa, most_running=2, prefill_tokens=1000)
+    kept = asked("Why?", max_new_tokens=3, options=options, num_alternatives=2)
+    batch.add(written(qa, kept))
+    run(batch)
+    assert (kept.refusal.status, kept.text) == (500, "")
+
+
+def test_log_probability_of_what_cannot_come_is_json(tiny: VideoQA) -> None:
+    [told] = logprobs_of(tiny.processor.tokenizer, [Scored(40, -1.5, ((41, -torch.inf),))]).content
+    assert (told.logprob, told.top_logprobs[0].logprob) == (-1.5, -9999.0)
+
+
+@pytest.mark.parametrize("name", ["__init__", "grown", "rest"])
+def test_words_that_cannot_be_told_end_one_answer(tiny: VideoQA, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    batch = Batch(tiny, most_running=4, prefill_tokens=1000)
+    told = [asked(question, max_new_tokens=4 + index) for index, question in enumerate(QUESTIONS[:3])]
+    call, good = getattr(AnswerText, name), {"__init__": 1, "grown": 3, "rest": 1}[name]
+    calls: list[int] = []
+
+    def fails_once(self: AnswerText, *arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == good + 1:
+            raise RuntimeError("no words")
+        return call(self, *arguments, **options)
+
+    monkeypatch.setattr(AnswerText, name, fails_once)
+    for kept in told:
+        batch.add(written(tiny, kept))
+    run(batch)
+    ends = [kept.events[-1] for kept in told]
+    assert sum(isinstance(end, RefusedError) for end in ends) == 1
+    for kept, question in zip(told, QUESTIONS[:3], strict=True):
+        if isinstance(kept.events[-1], Done):
+            most = kept.ticket.asked.drawing.max_new_tokens or 0
+            assert list(kept.done.token_ids) == tiny.ask(None, question, max_new_tokens=most).token_ids
+
+
+def test_a_prompt_nobody_waits_for_is_dropped_while_others_run(tiny: VideoQA) -> None:
+    batch = Batch(tiny, most_running=1, prefill_tokens=1000)
+    first, second = asked(QUESTIONS[0], max_new_tokens=20), asked(QUESTIONS[1], max_new_tokens=20)
+    for kept in (first, second):
+        batch.add(written(tiny, kept))
+    batch.step()
+    second.ticket.progress = ("answering", 0, 1)
+    second.ticket.give_up()
+    batch.step()
+    assert second.refusal.code == "cancelled"
+    assert len(batch.running) == 1
+
+
+def test_after_an_end_of_all_rows_are_as_new(tiny: VideoQA) -> None:
+    batch = Batch(tiny, most_running=2, prefill_tokens=1000)
+    first, second = asked("Why?", max_new_tokens=5), asked("Why?", max_new_tokens=5)
+    batch.add(written(tiny, first))
+    batch.step()
+    batch._rows.lengths.append(7)  # as if something had ended between a row and its answer
+    batch.end_all(RefusedError(500, "failed.", code="internal_error"))
+    assert first.refusal.status == 500
+    batch.add(written(tiny, second))
+    run(batch)
+    assert list(second.done.token_ids) == tiny.ask(None, "Why?", max_new_tokens=5).token_ids
 
 
 def out_of_memory(*arguments: object) -> None:

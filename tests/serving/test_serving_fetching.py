@@ -2,7 +2,9 @@
 
 import io
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -29,6 +31,9 @@ class Pages(BaseHTTPRequestHandler):
             "/to-file": (302, {"Location": "file:///etc/passwd"}, b""),
             "/query?a=b%20c": (200, {}, self.path.encode()),
         }
+        if self.path.startswith("/endless"):
+            self.drip()
+            return
         status, headers, body = told[self.path]
         self.send_response(status)
         for name, value in headers.items():
@@ -37,6 +42,17 @@ class Pages(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def drip(self) -> None:
+        """A byte at a time, as long as somebody listens."""
+        self.send_response(200)
+        if self.path == "/endless-body":
+            self.end_headers()
+        self.flush_headers()
+        with suppress(OSError):
+            while True:
+                self.wfile.write(b"x")
+                time.sleep(0.02)
 
     def log_message(self, *arguments: object) -> None:
         """Say nothing."""
@@ -126,6 +142,12 @@ def test_time_is_limited(port: int) -> None:
         fetched(port, f"http://good.example:{port}/video", seconds=0.0)
 
 
+@pytest.mark.parametrize("path", ["/endless-header", "/endless-body"])
+def test_a_host_that_sends_a_byte_now_and_then_is_not_waited_for(port: int, path: str) -> None:
+    with pytest.raises(RefusedError, match="in time"):
+        fetched(port, f"http://good.example:{port}{path}", seconds=0.5)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_this_machine_is_never_reached_though_it_is_named(port: int, host: str) -> None:
     with pytest.raises(RefusedError, match="not on the open internet"):
@@ -153,12 +175,22 @@ def test_this_machine_is_never_reached_though_it_is_named(port: int, host: str) 
         "ff02::1",
         "::ffff:127.0.0.1",
         "::ffff:10.0.0.1",
+        "::127.0.0.1",
+        "64:ff9b::127.0.0.1",
+        "64:ff9b::10.0.0.1",
+        "64:ff9b:1::8.8.8.8",
+        "2002:7f00:1::",
+        "2002:808:808::1",
+        "2001:0:808:808::1",
+        "2001:db8::1",
+        "fec0::1",
+        "4000::1",
     ],
 )
 def test_addresses_inside_are_not_public(address: str) -> None:
     assert not is_public(address)
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"])
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8"])
 def test_addresses_outside_are(address: str) -> None:
     assert is_public(address)

@@ -1,12 +1,14 @@
 """Files from strangers that are broken or meant to harm: each is refused, and the server goes on answering."""
 
 import io
+import json
 import random
 import struct
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -115,6 +117,52 @@ def test_forms_that_are_none_are_refused(server: Running, kind: str) -> None:
     answer = httpx.post(f"{server.address}/v1/files", content=b"--y\r\n\r\n", headers={"Content-Type": kind})
     assert answer.status_code == 400
     assert answer.json()["error"]["message"]
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        ({"messages": [{"role": "user", "content": "x"}] * 1001}, 400, "at most 1000 items"),
+        ({"messages": [{"role": "user", "content": "x" * 1_000_001}]}, 413, "1,000,001 letters"),
+        ({"stop": "x" * 501}, 400, "at most 500"),
+        ({"stop": ["x" * 501]}, 400, "at most 500"),
+        ({"temperature": 1e-40}, 400, "0, or at least 0.000001"),
+        ({"temperature": NAN}, 400, "temperature"),
+        ({"top_p": NAN}, 400, "top_p"),
+        ({"seed": 2**63}, 400, "seed"),
+        ({"max_tokens": -1}, 400, "max_tokens"),
+        ({"max_tokens": 10**18}, 400, "may be answered"),
+        ({"logprobs": True, "top_logprobs": 21}, 400, "top_logprobs"),
+        ({"user": [1] * 200_001}, 413, "more than 200,000 commas"),
+        ({"bimba": {"start": float("inf")}}, 400, "is no time"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_would_take_long_or_is_no_number_is_refused(
+    server: Running, options: dict[str, Any], status: int, words: str
+) -> None:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "Why?"}], "max_tokens": 2} | options
+    headers = {"Content-Type": "application/json"}
+    answer = httpx.post(f"{server.address}/v1/chat/completions", content=json.dumps(body), headers=headers, timeout=60)
+    assert answer.status_code == status
+    assert words in answer.json()["error"]["message"]
+
+
+def test_a_name_that_is_made_up_is_told_in_part(server: Running) -> None:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "Why?"}], "x" * 10_000: 1}
+    answer = httpx.post(f"{server.address}/v1/chat/completions", json=body)
+    assert answer.status_code == 400
+    assert len(answer.text) < 1000
+
+
+def test_least_and_largest_seed_are_taken(server: Running) -> None:
+    for seed in (-(2**63), 2**63 - 1):
+        body = {"model": MODEL, "messages": [{"role": "user", "content": "Why?"}], "max_tokens": 2, "temperature": 1}
+        answer = httpx.post(f"{server.address}/v1/chat/completions", json=body | {"seed": seed}, timeout=60)
+        assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("content", [b"{", b"[" * 100_000, b'{"a":' * 50_000, b"\xff\xfe", b"null", b"1e999", b"[]"])

@@ -1,11 +1,12 @@
 """Many questions at once: none is lost, none waits for ever, and who goes away is not answered any more."""
 
 import json
+import os
 import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,19 @@ import openai
 import pytest
 import torch
 
+import bimba.serving.app as app_module
+import bimba.serving.asking as asking_module
 import bimba.serving.engine.encoding as encoding_module
 import bimba.serving.engine.engine as engine_module
 from bimba.inference import VideoQA
 from bimba.inference.encoder import encode_clip
+from bimba.serving.binding import bind
+from bimba.serving.engine.batch import Batch
 from bimba.serving.engine.cache import EncodedCache
+from bimba.serving.engine.ticket import Asked, Done, Media, Ticket
 from bimba.serving.engine.turns import Turns
-from serving_runs import MODEL, Running, about, by_url, endless, running, wait_until
+from bimba.text.prompts import Message
+from serving_runs import MODEL, Kept, Running, about, by_url, endless, running, wait_until
 
 LONG = 3000
 """Tokens that nobody waits for in a test."""
@@ -227,6 +234,77 @@ def test_a_failure_is_told_without_its_words_and_ends_one_answer(
     assert post(server, max_tokens=1).status_code == 200
 
 
+def test_whatever_breaks_a_step_there_is_a_next_one(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Batch) -> None:
+        raise RuntimeError(f"secret {self}")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Batch, "_drop_given_up", fail)
+        answer = post(server)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
+    assert post(server, max_tokens=1).status_code == 200
+
+
+def test_who_leaves_while_waiting_leaves_a_place(server: Running, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_reading, may_go_on = threading.Event(), threading.Event()
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        is_reading.set()
+        assert may_go_on.wait(60)
+        return encode_clip(*arguments, **options)
+
+    monkeypatch.setattr(encoding_module, "encode_clip", slow)
+    part = by_url(f"file:{video.name}")
+    with asking(server, text("", messages=about(part), max_tokens=1)):
+        assert is_reading.wait(60)
+        with asking(server, text("", messages=about(part, "Why?"), max_tokens=1, bimba={"num_frames": 3})):
+            wait_until(lambda: server.metric("bimba_open_requests") == 2)
+        wait_until(lambda: answers(server, "cancelled") == 1)
+        assert server.metric("bimba_open_requests") == 1
+        may_go_on.set()
+
+
+def test_who_is_still_looking_for_a_video_has_a_place(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_go_on, asked_of = threading.Event(), asking_module.asked_of
+    begun: list[int] = []
+
+    def slow(*arguments: Any) -> Any:
+        begun.append(1)
+        assert may_go_on.wait(60)
+        return asked_of(*arguments)
+
+    monkeypatch.setattr(app_module, "asked_of", slow)
+    with ThreadPoolExecutor(3) as pool:
+        first = [pool.submit(post, server, max_tokens=1) for _ in range(3)]
+        wait_until(lambda: len(begun) == 3)
+        assert post(server, max_tokens=1).json()["error"]["code"] == "queue_full"
+        assert httpx.get(f"{server.address}/metrics").status_code == 200
+        may_go_on.set()
+        assert [one.result(60).status_code for one in first] == [200, 200, 200]
+    assert post(server, max_tokens=1).status_code == 200
+
+
+def test_a_file_that_cannot_be_removed_keeps_no_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(self: Path, *, missing_ok: bool) -> None:
+        raise PermissionError(f"{self} {missing_ok}")
+
+    kept = Kept(Asked((Message("user", "Why?"),), Media(tmp_path / "a", "the video", "", is_temporary=True)))
+    ended: list[Ticket] = []
+    kept.ticket.on_end(ended.append)
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "unlink", fail)
+        kept.ticket.end(Done("stop", (1,)))
+    assert ended == [kept.ticket]
+    assert kept.done.reason == "stop"
+
+
+def test_answers_are_sent_at_once() -> None:
+    with closing(bind("127.0.0.1", 0)) as bound, socket.create_connection(bound.getsockname()):
+        accepted, _ = bound.accept()
+        with accepted:
+            assert accepted.proto == socket.IPPROTO_TCP  # what asyncio asks before it sets TCP_NODELAY
+
+
 def test_turns_go_to_who_came_first() -> None:
     turns, order = Turns(), list[int]()
     threads = []
@@ -268,6 +346,19 @@ def test_the_oldest_encoded_videos_go_when_room_is_short(tiny: VideoQA, tmp_path
     tiny_cache = EncodedCache(tmp_path / "small", 10, "model")
     tiny_cache.put("a", settings, encoded)
     assert tiny_cache.get("a", settings) is None
+
+
+def test_a_disk_that_fails_costs_no_answer(tiny: VideoQA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError(28, f"no room for {len(arguments)} {len(options)}")
+
+    encoded = tiny.encode(np.zeros((2, 20, 20, 3), dtype=np.uint8))
+    cache = EncodedCache(tmp_path, 10**9, "model")
+    monkeypatch.setattr(os, "utime", fail)
+    cache.put("a", {}, encoded)
+    assert cache.get("a", {}) is None
+    monkeypatch.undo()
+    assert cache.get("a", {}) is not None
 
 
 def test_a_damaged_encoded_video_is_made_again(tiny: VideoQA, tmp_path: Path) -> None:

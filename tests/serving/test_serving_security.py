@@ -114,6 +114,8 @@ def test_absolute_paths_outside_are_not_read(client: openai.OpenAI, places: Path
         "data:text/html;base64,AAAA",
         "data:video/mp4,plain",
         "data:video/mp4;base64,!!!!",
+        "data:video/mp4;base64,AAA=AAAA",
+        "file://[x/talk.mp4",
         "data:video/mp4;base64,",
         "data:,",
     ],
@@ -200,7 +202,7 @@ def test_names_of_this_machine_are_not(server: Running, host: str) -> None:
 
 def test_pages_of_other_sites_are_refused(server: Running) -> None:
     key = {"Authorization": f"Bearer {KEY}"}
-    for origin in ("https://evil.example", "null", f"{server.address}.evil.example"):
+    for origin in ("https://evil.example", "null", "http://[x", f"{server.address}.evil.example"):
         assert httpx.get(f"{server.address}/v1/models", headers=key | {"Origin": origin}).status_code == 403
     assert httpx.get(f"{server.address}/v1/models", headers=key | {"Origin": server.address}).status_code == 200
 

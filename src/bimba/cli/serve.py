@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bimba.serving.server import Serving
     from bimba.serving.settings import ServeSettings
 
-_NEEDED = ("fastapi", "uvicorn", "python_multipart")
+_NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 _NETWORK, _LOAD, _MEDIA = "Who may ask", "How much at once", "Videos"
 _MIB, _GIB = 2**20, 2**30
 

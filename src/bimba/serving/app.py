@@ -6,6 +6,8 @@ import logging
 import re
 import secrets
 import time
+from concurrent.futures import Executor
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Form, Request, UploadFile
@@ -43,15 +45,23 @@ _CHECKS_AT_ONCE = 2
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (400, 401, 403, 404, 408, 413, 429, 500, 503, 504, 507)
 }
-_FORM = re.compile(r"(str|int|float|constrained-\w+|(literal|list|function-after)\[.*)$")
+_FORM = re.compile(r"(str|int|bool|float|constrained-\w+|(literal|list|function-after)\[.*)$")
 """What pydantic calls one of several forms of a value, which no caller knows."""
 
-_OTHER_FORMS = ("string_type", "list_type", "float_type", "int_type")
+_LONGEST_NAME = 200
+"""Letters that are told of the name of a field, which a caller may have made up."""
+
+_OTHER_FORMS = ("string_type", "list_type", "float_type", "int_type", "bool_type")
 _KINDS_OF_MISTAKE = {"extra_forbidden": "unsupported_parameter", "literal_error": "unsupported_value"}
 
 
 def build_app(
-    engine: Engine, settings: ServeSettings, metrics: Metrics, files: FileStore, opener: MediaOpener
+    engine: Engine,
+    settings: ServeSettings,
+    metrics: Metrics,
+    files: FileStore,
+    opener: MediaOpener,
+    opening: Executor,
 ) -> FastAPI:
     """The application.
 
@@ -61,10 +71,11 @@ def build_app(
         metrics: that are shown.
         files: that are uploaded.
         opener: of videos.
+        opening: threads for it; those of others are not to wait for an address that is slow.
     """
     app = FastAPI(title="bimba", version=__version__, docs_url=None, redoc_url=None, responses=_ERRORS)
     _tell_errors(app)
-    _add_chat(app, engine, settings, metrics, opener)
+    _add_chat(app, engine, settings, metrics, opener, opening)
     _add_files(app, files)
     _add_operation(app, engine, metrics)
     begun = int(time.time())
@@ -91,22 +102,25 @@ def build_app(
     return app
 
 
-def _add_chat(app: FastAPI, engine: Engine, settings: ServeSettings, metrics: Metrics, opener: MediaOpener) -> None:
+def _add_chat(
+    app: FastAPI, engine: Engine, settings: ServeSettings, metrics: Metrics, opener: MediaOpener, opening: Executor
+) -> None:
     @app.post("/v1/chat/completions", response_model=ChatCompletion)
     async def create_chat_completion(body: ChatRequest, request: Request) -> Response:
         """Answer a question about a video, an image, or nothing."""
         check_supported(body, settings, shares_steps=engine.why_alone is None)
-        engine.check_room()  # before anything is written or fetched for it
         owner = request.scope.get(OWNER, "")
-        asked = await asyncio.to_thread(asked_of, body, settings, opener, owner)
         name = f"chatcmpl-{secrets.token_hex(12)}"
         answering = Answering(engine, metrics, request, body, name, settings.seconds)
-        try:
-            answering.submit(asked)
-        except RefusedError:
-            if asked.media is not None:
-                asked.media.remove()
-            raise
+        with engine.place():  # before anything is written or fetched for it
+            find = partial(asked_of, body, settings, opener, owner)
+            asked = await asyncio.get_running_loop().run_in_executor(opening, find)
+            try:
+                answering.submit(asked)
+            except RefusedError:
+                if asked.media is not None:
+                    asked.media.remove()
+                raise
         return await answering.respond()
 
 
@@ -154,7 +168,9 @@ def _add_operation(app: FastAPI, engine: Engine, metrics: Metrics) -> None:
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def show_metrics() -> Response:
         """Numbers for Prometheus."""
-        return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+        # Some numbers are looked up on the disk, for which nobody else is to wait.
+        text = await asyncio.to_thread(metrics.text)
+        return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
 
 def _tell_errors(app: FastAPI) -> None:
@@ -193,7 +209,8 @@ def _mistake(error: RequestValidationError) -> RefusedError:
     Where one of several forms would do, each has a mistake of its own; that of the form which was meant lies deepest.
     """
     first = max(error.errors(), key=lambda mistake: (len(mistake["loc"]), mistake["type"] not in _OTHER_FORMS))
-    param = ".".join(str(part) for part in first["loc"][1:] if not _FORM.match(str(part))) or None
+    named = ".".join(str(part) for part in first["loc"][1:] if not _FORM.match(str(part)))
+    param = named[:_LONGEST_NAME] or None
     if first["type"] == "extra_forbidden":
         message = f"{param} is not supported by this server."
     else:

@@ -18,7 +18,7 @@ def check_supported(body: ChatRequest, settings: ServeSettings, *, shares_steps:
     """Refuse what this server does not do.
 
     Raises:
-        RefusedError: another model is asked for, evidence, or log-probabilities of a model that does not tell them.
+        RefusedError: another model is asked for, or log-probabilities of a model that does not tell them.
     """
     if body.model != settings.model_name:
         raise RefusedError(
@@ -27,8 +27,6 @@ def check_supported(body: ChatRequest, settings: ServeSettings, *, shares_steps:
             code="model_not_found",
             param="model",
         )
-    if body.bimba is not None and body.bimba.evidence:
-        raise _unsupported("evidence is not supported by this version.", "bimba.evidence")
     if body.logprobs and not shares_steps:
         raise _unsupported("logprobs are not supported for this model.", "logprobs")
 
@@ -45,6 +43,9 @@ def asked_of(body: ChatRequest, settings: ServeSettings, opener: MediaOpener, ow
         raise _unsupported("a conversation is about one video or image; this one names several.", "messages")
     if parts and parts[0][0] != first:
         raise _unsupported("the video has to be in the first message of the user.", f"messages.{parts[0][0]}.content")
+    if body.evidence is not None and not parts:
+        raise _unsupported("there is no video that the answer could rest on.", "bimba.evidence")
+    _check_letters(body, settings.limits.letters)
     look = _look(body.bimba or BimbaOptions(), settings)
     try:
         turns = checked_turns([_message(turn) for turn in body.messages], has_video=bool(parts))
@@ -55,7 +56,24 @@ def asked_of(body: ChatRequest, settings: ServeSettings, opener: MediaOpener, ow
     num_alternatives = (body.top_logprobs or 0) if body.logprobs else None
     most = body.max_completion_tokens if body.max_tokens is None else body.max_tokens
     drawing = Drawing(most, dict(body.drawing_options), body.seed, body.stops, num_alternatives)
-    return Asked(turns, media, look, drawing, is_streamed=bool(body.stream))
+    return Asked(turns, media, look, drawing, is_streamed=bool(body.stream), evidence=body.evidence)
+
+
+def _check_letters(body: ChatRequest, most: int) -> None:
+    """Refuse texts that would take long to be made tokens, only to be too long for any model."""
+    texts = (turn.content if isinstance(turn.content, str) else _texts(turn.content) for turn in body.messages)
+    num_letters = sum(map(len, texts))
+    if num_letters > most:
+        raise RefusedError(
+            413,
+            f"the messages have {num_letters:,} letters; this server reads {most:,} at most.",
+            code="too_large",
+            param="messages",
+        )
+
+
+def _texts(parts: list[Part]) -> str:
+    return "\n".join(part.text for part in parts if isinstance(part, TextPart))
 
 
 def _look(options: BimbaOptions, settings: ServeSettings) -> Look:
@@ -75,7 +93,7 @@ def _message(turn: ChatMessage) -> Message:
     role: Literal["system", "user", "assistant"] = "system" if turn.role == "developer" else turn.role
     if isinstance(turn.content, str):
         return Message(role, turn.content)
-    return Message(role, "\n".join(part.text for part in turn.content if isinstance(part, TextPart)))
+    return Message(role, _texts(turn.content))
 
 
 def _opened(part: Part, opener: MediaOpener, owner: str) -> Media:

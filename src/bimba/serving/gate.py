@@ -38,6 +38,8 @@ _HOST = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::\d*)?")
 _HERE = ("localhost", "127.0.0.1", "[::1]")
 _QUESTIONS = "/v1/chat/completions"
 _RETRY_SECONDS = 2
+_MARKS, _MOST_MARKS = (b"{", b"[", b","), 200_000
+"""Of JSON; videos that come along have none. Nobody is answered while millions of small values are read."""
 
 
 class Keys:
@@ -100,7 +102,8 @@ class Gate:
             return
         is_upload = _is_upload(scope)
         # Uploads go to the disk as they come; everything else lies in memory until it is answered.
-        body = _Body(receive, most_bytes, _Taken() if is_upload else self._taken, self._limits.waiting_bytes)
+        taken, most_marks = (_Taken(), None) if is_upload else (self._taken, _MOST_MARKS)
+        body = _Body(receive, most_bytes, taken, self._limits.waiting_bytes, most_marks)
         self._taken.uploads += is_upload
         try:
             await self._app(scope, body.receive, self._watched(body, send))
@@ -116,7 +119,7 @@ class Gate:
         if self._only_here and (name is None or name[1] not in _HERE):
             raise RefusedError(403, "this server answers on this machine only.", code="wrong_host")
         origin = _one(headers, b"origin")
-        if origin and urlsplit(origin).netloc != host:
+        if origin and _host_of(origin) != host:
             raise RefusedError(403, "pages of other sites may not ask this server.", code="wrong_origin")
         if scope["path"] not in _OPEN_PATHS:
             scope[OWNER] = self._keys.owner(headers)
@@ -135,7 +138,7 @@ class Gate:
 
     async def _refuse(self, refusal: RefusedError, receive: Receive, send: Send) -> None:
         await _discard(receive)
-        self._metrics.requests.add(1, str(refusal.status))
+        self._metrics.requests.labels(str(refusal.status)).inc()
         for message in _response(refusal):
             await send(message)
 
@@ -152,7 +155,7 @@ class Gate:
                     is_replaced = True
                     await self._refuse(body.refusal, body.rest, send)
                     return
-                self._metrics.requests.add(1, str(message["status"]))
+                self._metrics.requests.labels(str(message["status"])).inc()
             await send(message)
 
         return watched
@@ -169,8 +172,11 @@ class _Taken:
 class _Body:
     """A body that is counted while it comes; those of questions together, too, since they lie in memory."""
 
-    def __init__(self, receive: Receive, most_bytes: int, taken: _Taken, most_together: int) -> None:
+    def __init__(
+        self, receive: Receive, most_bytes: int, taken: _Taken, most_together: int, most_marks: int | None
+    ) -> None:
         self._receive, self._most_bytes = receive, most_bytes
+        self._num_marks, self._most_marks = 0, most_marks
         self._taken, self._most_together = taken, max(most_bytes, most_together)
         self._is_whole = False
         self.num_counted = 0
@@ -185,12 +191,17 @@ class _Body:
         except TimeoutError:
             self.refusal = RefusedError(408, "nothing more of the request came.", code="timeout")
             return {"type": "http.disconnect"}
-        num_bytes = len(message.get("body", b""))
+        content = message.get("body", b"")
+        num_bytes = len(content)
+        self._num_marks += 0 if self._most_marks is None else sum(map(content.count, _MARKS))
         self.num_counted += num_bytes
         self._taken.num_bytes += num_bytes
         self._is_whole = not message.get("more_body", False)
         if self.num_counted > self._most_bytes:
             self.refusal = too_large(self._most_bytes, None)
+        elif self._most_marks is not None and self._num_marks > self._most_marks:
+            message_told = f"it has more than {self._most_marks:,} commas and brackets, which take long to be read."
+            self.refusal = RefusedError(413, message_told, code="too_large")
         elif self._taken.num_bytes > self._most_together:
             self.refusal = _busy("the requests that are being answered are as large as this server takes together.")
         return message if self.refusal is None else {"type": "http.disconnect"}
@@ -203,6 +214,14 @@ class _Body:
         """It lies in memory no more."""
         self._taken.num_bytes -= self.num_counted
         self.num_counted = 0
+
+
+def _host_of(origin: str) -> str | None:
+    """Of the page that asks; None where it is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _is_upload(scope: Scope) -> bool:

@@ -3,6 +3,7 @@
 import logging
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ from bimba.serving.media.files import FileStore
 from bimba.serving.media.opening import MediaOpener
 from bimba.serving.metrics import Metrics
 from bimba.serving.settings import ServeSettings, is_loopback
+
+_MOST_OPENING = 128
+"""Videos that are fetched or written at once."""
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +90,9 @@ def serving(
         metrics.gauge("bimba_stored_bytes", "Uploaded files on disk.", lambda: files.num_bytes)
         fetcher = Fetcher(settings.url_hosts, settings.limits.upload_bytes, settings.limits.fetch_seconds)
         opener = MediaOpener(files, fetcher, settings.media_root, settings.store / "passing", settings.limits)
-        app = build_app(engine, settings, metrics, files, opener)
+        threads = min(settings.running + settings.waiting, _MOST_OPENING)
+        opening = ThreadPoolExecutor(threads, thread_name_prefix="bimba-open")
+        app = build_app(engine, settings, metrics, files, opener, opening)
         config = uvicorn.Config(
             Gate(app, settings, metrics, only_here=is_loopback(host)),
             http="h11",  # the strict one: what two programs could read in two ways is refused
@@ -105,6 +111,7 @@ def serving(
             yield Serving(engine, f"http://{shown}:{port}", _Server(config, engine.leave), bound)
         finally:
             engine.end()
+            opening.shutdown(cancel_futures=True)
             bound.close()
 
 

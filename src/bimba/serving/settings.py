@@ -17,6 +17,7 @@ class MediaLimits(BaseModel):
     Attributes:
         upload_bytes: of one uploaded or fetched file.
         request_bytes: of any other request, data URLs included.
+        letters: of all texts of a request.
         waiting_bytes: of all such requests that are not answered yet, together.
         uploads: that are taken at once.
         stored_bytes: of all uploaded files together.
@@ -32,6 +33,7 @@ class MediaLimits(BaseModel):
 
     upload_bytes: int = Field(default=GIB, ge=1)
     request_bytes: int = Field(default=64 * MIB, ge=1024)
+    letters: int = Field(default=1_000_000, ge=1)
     waiting_bytes: int = Field(default=GIB, ge=1024)
     uploads: int = Field(default=8, ge=1)
     stored_bytes: int = Field(default=20 * GIB, ge=1)

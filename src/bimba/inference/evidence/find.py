@@ -67,9 +67,9 @@ def find_evidence(
             answered.likelihood(read) for read in (features, _averaged(features, layout, range(layout.num_moments)))
         )
     scores = _METHODS[method](answered, features, layout, float(odds), report)
-    if not torch.tensor(scores).isfinite().all():
+    if not torch.tensor([*scores, float(with_video), float(without)]).isfinite().all():
         raise InputError(
-            f"the scores of the moments leave the range of {model.dtype}.",
+            f"the scores of the moments, or the answer's probabilities, leave the range of {model.dtype}.",
             fix="load the model in bfloat16 or float32 (dtype=, --dtype).",
         )
     return Evidence(

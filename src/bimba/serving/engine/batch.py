@@ -18,7 +18,7 @@ from transformers import DynamicCache
 from bimba.errors import BimbaError
 from bimba.inference.prefix import empty_cache
 from bimba.inference.video_qa import VideoQA
-from bimba.serving.engine.choosing import alike, choose
+from bimba.serving.engine.choosing import NONE, alike, choose
 from bimba.serving.engine.prefixes import Prefixes
 from bimba.serving.engine.prompt import Prepared, Prompt, prepare
 from bimba.serving.engine.rows import Rows
@@ -161,30 +161,30 @@ class Batch:
                 self._end(row, refusal)
 
     def end_all(self, refusal: RefusedError) -> None:
-        """End all that run, are read, or wait."""
-        for row in reversed(range(len(self.running))):
-            self._end(row, refusal)
+        """End all that run, are read, or wait, and forget their rows, whatever became of them."""
+        for answer in self.running:
+            answer.ticket.end(refusal)
+        self.running.clear()
         reading = [] if self._reading is None else [self._reading.prompt]
         for prompt in [*reading, *self._waiting]:
             prompt.ticket.end(refusal)
         self._reading = None
         self._waiting.clear()
+        self._rows = Rows()
 
     def _drop_given_up(self) -> None:
         for row in reversed(range(len(self.running))):
             why = self.running[row].ticket.why_over
             if why is not None:
                 self._end(row, unfinished(why))
+        for prompt in [prompt for prompt in self._waiting if prompt.ticket.why_over is not None]:
+            self._waiting.remove(prompt)
+            prompt.ticket.end(unfinished(prompt.ticket.why_over or "gone"))
 
     def _prefill(self) -> None:
         """Read a piece of the prompt whose turn it is."""
         if self._reading is None and self._waiting and len(self.running) < self._most:
-            prompt = self._waiting.popleft()
-            why = prompt.ticket.why_over
-            if why is not None:
-                prompt.ticket.end(unfinished(why))
-                return
-            self._begin(prompt)
+            self._begin(self._waiting.popleft())
         reading = self._reading
         if reading is None:
             return
@@ -195,9 +195,10 @@ class Batch:
             return
         logits = self._read_piece(reading)
         if logits is not None:
+            running = Running(reading, self._qa.processor.tokenizer)
             self._prefixes.keep(reading.cache, reading.prompt.video, reading.prompt.request.input_ids)
             self._rows.join(reading.cache)
-            self.running.append(Running(reading, self._qa.processor.tokenizer))
+            self.running.append(running)
             self._reading = None
             self._take(logits[None])
 
@@ -243,8 +244,7 @@ class Batch:
             if isinstance(one, Exception):
                 ends.append(why_failed(one))
                 continue
-            answer.score(token, its)
-            ends.append(answer.take(token))
+            ends.append(_taken(answer, token, its))
         for index in reversed(range(len(ends))):
             end = ends[index]
             if end is not None:
@@ -272,6 +272,17 @@ class Batch:
         if reading is None:
             raise error
         reading.prompt.ticket.end(why_failed(error))
+
+
+def _taken(answer: Running, token: int, logits: Tensor) -> Done | RefusedError | None:
+    """The end of an answer that is given a token by logits [N], if this is it."""
+    if token == NONE:
+        return why_failed(ValueError("the scores of the next token are no numbers."))
+    try:
+        answer.score(token, logits)
+        return answer.take(token)
+    except Exception as error:  # noqa: BLE001 - what one answer cannot be told must not end the others
+        return why_failed(error)
 
 
 def why_failed(error: Exception) -> RefusedError:

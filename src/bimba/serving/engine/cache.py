@@ -50,6 +50,9 @@ class EncodedCache:
                 logger.warning("an encoded video is damaged, and is made again: %s", error.problem)
                 path.unlink(missing_ok=True)
                 return None
+            except OSError as error:
+                logger.warning("an encoded video cannot be read, and is made again: %s", error.strerror)
+                return None
         return encoded
 
     def put(self, content: str, settings: dict[str, Any], encoded: EncodedVideo) -> None:
@@ -69,10 +72,11 @@ class EncodedCache:
             try:
                 kept.save(path)
                 _mark_as_asked(path)
+                self._make_room(path)
             except BimbaError as error:
                 logger.warning("an encoded video is not kept: %s", error.problem)
-                return
-            self._make_room(path)
+            except OSError as error:
+                logger.warning("an encoded video is not kept: %s", error.strerror)
 
     @property
     def num_bytes(self) -> int:

@@ -31,6 +31,9 @@ _SHARED = (
 )
 """Processors that judge each answer by itself, and by which tokens it has, not how often or in which order."""
 
+NONE = -1
+"""In the place of a token where the scores are no numbers."""
+
 _OF_ONE_ANSWER = ("max_new_tokens", "max_length")
 
 
@@ -61,7 +64,7 @@ def alike(settings: GenerationConfig, processors: LogitsProcessorList) -> str | 
 
 
 def choose(answers: Sequence[Chooses], logits: Tensor) -> list[Tensor | Exception]:
-    """The next token [1] of each answer, or why there is none.
+    """The next token [1] of each answer, `NONE` where its scores are no numbers, or why there is none.
 
     Args:
         answers: R.
@@ -98,11 +101,13 @@ def _processed(answers: Sequence[Chooses], logits: Tensor) -> Tensor:
     return scores
 
 
-def _picked(answer: Chooses, scores: Tensor) -> Tensor | Exception:
-    """The token [1] by its scores [N]."""
-    if not answer.do_sample:
-        return scores.argmax(-1, keepdim=True)
-    try:
-        return torch.multinomial(scores.softmax(-1), 1, generator=answer.chance)
-    except RuntimeError as error:  # no number among the scores
-        return error
+def _picked(answer: Chooses, scores: Tensor) -> Tensor:
+    """The token [1] by its scores [N]; `NONE` where they are no numbers."""
+    is_sound = scores.max().isfinite()  # not so where one is no number, or all are minus infinity
+    if answer.do_sample:
+        # What is no probability is never drawn from: on a GPU that would end the process' use of it.
+        probabilities = torch.where(is_sound, scores.softmax(-1), torch.ones_like(scores))
+        token = torch.multinomial(probabilities, 1, generator=answer.chance)
+    else:
+        token = scores.argmax(-1, keepdim=True)
+    return torch.where(is_sound, token, NONE)

@@ -63,6 +63,7 @@ class Encoder:
         """
         asked = ticket.asked
         ticket.progress = ("reading", 0, 1)
+        media.check_unchanged()
         with open_isolated(media.path, self._limits, asked.look.start, asked.look.end) as video:
             check_video(video, self._limits)
             ticket.check()
@@ -100,6 +101,7 @@ class Encoder:
                 progress=report,
                 waiting=waiting,
             )
+        media.check_unchanged()
         if self._cache is None or about is None or not isinstance(features, Tensor):
             return replace(request.clip, features=features)
         encoded = EncodedVideo(features, about)

@@ -1,4 +1,7 @@
-"""Questions in at any time, events of their answers out: one thread looks up, one encodes, one generates."""
+"""Questions in at any time, events of their answers out.
+
+One thread looks up, one encodes, one generates, and one finds what answers rest on.
+"""
 
 import logging
 import math
@@ -6,7 +9,8 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -18,9 +22,10 @@ from bimba.serving.engine.alone import answer_alone
 from bimba.serving.engine.batch import Batch, why_failed
 from bimba.serving.engine.cache import EncodedCache
 from bimba.serving.engine.encoding import Encoder, keeps_encodings
+from bimba.serving.engine.finding import Whole, find_in_turns
 from bimba.serving.engine.prompt import Prompt, write_prompt
 from bimba.serving.engine.sharing import why_alone
-from bimba.serving.engine.ticket import Ready, Ticket
+from bimba.serving.engine.ticket import Found, Ready, Ticket
 from bimba.serving.engine.turns import Turns
 from bimba.serving.metrics import Metrics
 from bimba.serving.refusals import RefusedError, refused, unfinished
@@ -62,18 +67,25 @@ class Engine:
             most_running=settings.running,
             prefill_tokens=settings.prefill_tokens,
             prefix_bytes=settings.prefix_bytes,
-            on_tokens=metrics.generated_tokens.add,
+            on_tokens=metrics.generated_tokens.inc,
         )
         self._lookups: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
         self._encodings: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
+        self._findings: queue.SimpleQueue[Whole | None] = queue.SimpleQueue()
         self._prompts: deque[Prompt] = deque()
         self._changed = threading.Condition()
         self._open: dict[str, Ticket] = {}
+        self._num_opening = 0
         self._is_leaving = self._is_ended = False
         self._recent_seconds: deque[float] = deque(maxlen=_LAST)
         self._threads = [
             threading.Thread(target=work, name=f"bimba-{name}", daemon=True)
-            for name, work in (("lookup", self._look_up), ("encode", self._encode), ("answer", self._answer))
+            for name, work in (
+                ("lookup", self._look_up),
+                ("encode", self._encode),
+                ("answer", self._answer),
+                ("evidence", self._find),
+            )
         ]
         metrics.gauge("bimba_open_requests", "Questions that are waiting or being answered.", lambda: len(self._open))
         metrics.gauge("bimba_running_answers", "Answers that share steps.", lambda: len(self._batch.running))
@@ -88,32 +100,44 @@ class Engine:
         for thread in self._threads:
             thread.start()
 
-    def check_room(self) -> None:
-        """Do nothing while there is room for another question.
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place for a question whose video is still to be found; in it the question is submitted.
 
         Raises:
             RefusedError: there is none, or the server is going down.
         """
+        with self._changed:
+            self._check_room()
+            self._num_opening += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._num_opening -= 1
+
+    def _check_room(self) -> None:
         if self._is_leaving:
             raise unfinished("leaving")
-        if len(self._open) >= self._settings.running + self._settings.waiting:
-            self._metrics.answers.add(1, "queue_full")
+        num_taken = len(self._open) + self._num_opening
+        if num_taken >= self._settings.running + self._settings.waiting:
+            self._metrics.answers.labels("queue_full").inc()
             raise RefusedError(
                 429,
-                f"{len(self._open)} questions are waiting or being answered, which is as many as this server takes.",
+                f"{num_taken} questions are waiting or being answered, which is as many as this server takes.",
                 code="queue_full",
                 retry_seconds=self._retry_seconds(),
             )
 
     def submit(self, ticket: Ticket) -> None:
-        """Take a question.
+        """Take a question that has a place.
 
         Raises:
-            RefusedError: there is no room for it, or the server is going down.
+            RefusedError: the server is going down.
         """
-        with self._changed:
-            self.check_room()
-            self._open[ticket.name] = ticket
+        if self._is_leaving:
+            raise unfinished("leaving")
+        self._open[ticket.name] = ticket
         ticket.on_end(self._ended)
         self._lookups.put(ticket)
 
@@ -125,12 +149,15 @@ class Engine:
         """End everything, and the threads."""
         self._is_leaving = True
         for ticket in list(self._open.values()):
+            if ticket.is_waiting:
+                ticket.end(unfinished("leaving"))
             ticket.give_up()
         with self._changed:
             self._is_ended = True
             self._changed.notify_all()
         self._lookups.put(None)
         self._encodings.put(None)
+        self._findings.put(None)
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
@@ -148,7 +175,7 @@ class Engine:
         seconds = time.monotonic() - ticket.begun
         if ticket.outcome == "done":
             self._recent_seconds.append(seconds)
-        self._metrics.answers.add(1, str(ticket.outcome))
+        self._metrics.answers.labels(str(ticket.outcome)).inc()
         self._metrics.answer_seconds.observe(seconds)
         logger.info("%s %s after %.2f s", ticket.name, ticket.outcome, seconds)
 
@@ -186,7 +213,7 @@ class Engine:
             self._encodings.put(ticket)
             return
         if clip is not None:
-            self._metrics.encodings.add(1, "disk")
+            self._metrics.encodings.labels("disk").inc()
         self._ready(ticket, clip, was_encoded=clip is not None)
 
     def _encoded(self, ticket: Ticket) -> None:
@@ -199,7 +226,7 @@ class Engine:
             begun = time.monotonic()
             clip = self._encoder.encode(ticket, media)
             self._metrics.encode_seconds.observe(time.monotonic() - begun)
-        self._metrics.encodings.add(1, "disk" if was_encoded else "video")
+        self._metrics.encodings.labels("disk" if was_encoded else "video").inc()
         self._ready(ticket, clip, was_encoded=was_encoded)
 
     def _ready(self, ticket: Ticket, clip: Clip | None, *, was_encoded: bool) -> None:
@@ -208,9 +235,12 @@ class Engine:
         num_video_tokens = 0 if prompt.features is None else len(prompt.features)
         # Vamba's stand beside the prompt, and are read like it.
         num_tokens = len(request.input_ids) + (0 if isinstance(prompt.features, Tensor) else num_video_tokens)
-        self._metrics.prompt_tokens.add(num_tokens)
-        self._metrics.video_tokens.add(num_video_tokens)
+        self._metrics.prompt_tokens.inc(num_tokens)
+        self._metrics.video_tokens.inc(num_video_tokens)
         logger.info("%s has %d tokens, %d of a video", ticket.name, num_tokens, num_video_tokens)
+        method = ticket.asked.evidence
+        if method is not None:
+            ticket.on_whole(lambda done: self._findings.put(Whole(prompt, method, done)))
         seconds = () if clip is None else clip.frame_seconds
         ticket.progress = ("answering", 0, 1)
         ticket.tell(Ready(num_tokens, num_video_tokens, seconds, was_encoded))
@@ -233,8 +263,14 @@ class Engine:
             for prompt in arrived:
                 self._batch.add(prompt)
             with self._turns.held():
-                self._batch.step()
+                self._step()
         self._batch.end_all(unfinished("leaving"))
+
+    def _step(self) -> None:
+        try:
+            self._batch.step()
+        except Exception as error:  # noqa: BLE001 - without this thread nobody would ever be answered again
+            self._batch.end_all(why_failed(error))
 
     def _attempt_alone(self, prompt: Prompt) -> None:
         try:
@@ -245,3 +281,18 @@ class Engine:
             prompt.ticket.end(refusal)
         except Exception as error:  # noqa: BLE001 - all others would wait for ever
             prompt.ticket.end(why_failed(error))
+
+    def _find(self) -> None:
+        """What an answer rests on is told before its end; where nobody waits for it any more, that is its end."""
+        while (whole := self._findings.get()) is not None:
+            ticket = whole.prompt.ticket
+            begun = time.monotonic()
+            try:
+                event = find_in_turns(self.qa, whole, self._turns)
+            except RefusedError as refusal:
+                ticket.end(refusal)
+                continue
+            self._metrics.evidence.labels("found" if isinstance(event, Found) else "unfound").inc()
+            self._metrics.evidence_seconds.observe(time.monotonic() - begun)
+            ticket.tell(event)
+            ticket.end(whole.done)

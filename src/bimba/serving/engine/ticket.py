@@ -1,6 +1,7 @@
 """What is asked in; what becomes of it, event by event, out."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -8,11 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from bimba.errors import InputError
+from bimba.inference.evidence import Evidence, Method
 from bimba.serving.refusals import RefusedError, unfinished
 from bimba.text.prompts import Message
 from bimba.video.sampling import SamplingOrRate
 
 logger = logging.getLogger(__name__)
+
+
+def identity_of(status: os.stat_result) -> tuple[int, ...]:
+    """What tells a file from another one, and from itself when it was written to."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -24,17 +32,37 @@ class Media:
         name: what the caller calls it.
         sha256: of its contents.
         is_temporary: whether it goes when the answer is there.
+        identity: what tells the file from another one that takes its place; None for files that nobody else reaches.
     """
 
     path: Path
     name: str
     sha256: str
     is_temporary: bool = False
+    identity: tuple[int, ...] | None = None
 
     def remove(self) -> None:
         """Delete it, if it is temporary."""
         if self.is_temporary:
-            self.path.unlink(missing_ok=True)
+            try:
+                self.path.unlink(missing_ok=True)
+            except OSError:
+                logger.exception("a video that came along could not be removed")
+
+    def check_unchanged(self) -> None:
+        """Do nothing while the file is the one whose contents were hashed.
+
+        Raises:
+            InputError: it is another one, or was written to.
+        """
+        if self.identity is None:
+            return
+        try:
+            is_same = identity_of(self.path.lstat()) == self.identity
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise InputError(f"{self.path} changed while it was read.", fix="ask again when it is whole.")
 
 
 @dataclass(frozen=True)
@@ -77,6 +105,7 @@ class Asked:
         look: how that is looked at.
         drawing: how the answer is generated.
         is_streamed: whether somebody reads along.
+        evidence: how to find which moments of the video the answer rests on; None if nobody wants to know.
     """
 
     turns: tuple[Message, ...]
@@ -84,6 +113,7 @@ class Asked:
     look: Look = Look()
     drawing: Drawing = Drawing()
     is_streamed: bool = False
+    evidence: Method | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +151,20 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Found:
+    """Which moments of the video the answer rests on; it comes between the last piece and the end."""
+
+    evidence: Evidence
+
+
+@dataclass(frozen=True)
+class Unfound:
+    """Why nothing is known of what the answer rests on; it comes in the place of `Found`, and the answer stands."""
+
+    message: str
+
+
+@dataclass(frozen=True)
 class Done:
     """The answer is whole.
 
@@ -135,7 +179,10 @@ class Done:
     num_known: int = 0
 
 
-Event = Ready | Piece | Done | RefusedError
+Event = Ready | Piece | Found | Unfound | Done | RefusedError
+
+
+_WAITING: tuple[str, int, int] = ("waiting", 0, 1)
 
 
 class Ticket:
@@ -150,26 +197,40 @@ class Ticket:
     Attributes:
         progress: the stage it is in, how much of that is done and how much there is.
         outcome: "done", or the code of the refusal; None while it is under way.
+        held: the end of an answer that is whole, while something is still to be found of it.
     """
 
     def __init__(self, name: str, asked: Asked, tell: Callable[[Event], None], seconds: float) -> None:
         self.name, self.asked = name, asked
-        self.progress: tuple[str, int, int] = ("waiting", 0, 1)
+        self.progress = _WAITING
         self.outcome: str | None = None
+        self.held: Done | None = None
         self.begun = time.monotonic()
         self._deadline = self.begun + seconds
         self._tell = tell
         self._is_gone = threading.Event()
         self._ended = threading.Lock()
         self._on_end: list[Callable[[Ticket], None]] = []
+        self._on_whole: Callable[[Done], None] | None = None
 
     def on_end(self, call: Callable[["Ticket"], None]) -> None:
         """Have something done once, when the ticket has come to its end, however."""
         self._on_end.append(call)
 
+    def on_whole(self, call: Callable[[Done], None]) -> None:
+        """Have something done when the answer is whole; its end is held until `end` is called once more."""
+        self._on_whole = call
+
     def give_up(self) -> None:
-        """Nobody waits for the answer any more; it ends after the step in hand."""
+        """Nobody waits for the answer any more; it ends after the step in hand, or now, where it only waits."""
         self._is_gone.set()
+        if self.is_waiting:
+            self.end(unfinished("gone"))
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nothing was done for it yet."""
+        return self.progress is _WAITING
 
     @property
     def why_over(self) -> str | None:
@@ -188,18 +249,33 @@ class Ticket:
         if why is not None:
             raise unfinished(why)
 
-    def tell(self, event: Ready | Piece) -> None:
-        """Send what is not the end."""
-        self._tell(event)
+    def tell(self, event: Ready | Piece | Found | Unfound) -> None:
+        """Send what is not the end; nothing after it."""
+        if self.outcome is None:
+            self._tell(event)
 
     def end(self, event: Done | RefusedError) -> None:
-        """Send the end; what comes after it is not sent."""
+        """Send the end, or hold it while something is still to be found; what comes after the end is not sent."""
+        if isinstance(event, Done):
+            find = self._hold(event)
+            if find is not None:
+                find(event)
+                return
         with self._ended:
             if self.outcome is not None:
                 return
             self.outcome = event.code if isinstance(event, RefusedError) else "done"
+            self._on_whole = None
         if self.asked.media is not None:
             self.asked.media.remove()
         for call in self._on_end:
             call(self)
         self._tell(event)
+
+    def _hold(self, done: Done) -> Callable[[Done], None] | None:
+        """What is still to be done about an answer that is whole; the first time only."""
+        with self._ended:
+            find, self._on_whole = self._on_whole, None
+            if find is not None:
+                self.held = done
+            return find

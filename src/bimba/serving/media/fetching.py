@@ -8,9 +8,10 @@ import http.client
 import ipaddress
 import socket
 import ssl
+import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from typing import IO
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -20,6 +21,13 @@ from bimba.serving.refusals import RefusedError
 _MOST_REDIRECTS = 3
 _BLOCK = 1 << 16
 _PORTS = {"http": 80, "https": 443}
+_OPEN_INTERNET = ipaddress.IPv6Network("2000::/3")
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+"""NAT64 (RFC 6052): the last four bytes are the address that is reached."""
+
+_TUNNELS = (ipaddress.IPv6Network("2001::/32"), ipaddress.IPv6Network("2002::/16"))
+"""Teredo and 6to4: somewhere in them is another address, which a router on the way may reach."""
+
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -31,8 +39,13 @@ def resolve(host: str, port: int) -> list[str]:
 def is_public(address: str) -> bool:
     """Whether an address is one of the open internet: not private, loopback, link-local, multicast or reserved."""
     parsed = ipaddress.ip_address(address.split("%")[0])
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    parsed = mapped or parsed
+    if isinstance(parsed, ipaddress.IPv6Address):
+        within = parsed.ipv4_mapped
+        if within is None and parsed in _TRANSLATED:
+            within = ipaddress.IPv4Address(parsed.packed[-4:])
+        if within is None:
+            return parsed in _OPEN_INTERNET and parsed.is_global and not any(parsed in one for one in _TUNNELS)
+        parsed = within
     return parsed.is_global and not parsed.is_multicast
 
 
@@ -70,7 +83,7 @@ class Fetcher:
         try:
             for _ in range(_MOST_REDIRECTS + 1):
                 parts = self._checked(url)
-                with closing(self._connected(parts, deadline)) as connection:
+                with self._connected(parts, deadline) as connection:
                     target = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
                     connection.request("GET", target, headers={"Accept-Encoding": "identity", "User-Agent": "bimba"})
                     response = connection.getresponse()
@@ -83,6 +96,7 @@ class Fetcher:
                     self._copy(response, file, deadline)
                     return
         except (OSError, http.client.HTTPException, ValueError) as error:
+            _left(deadline)
             raise _unreachable("the address cannot be fetched.") from error
         raise _unreachable(f"the address redirects more than {_MOST_REDIRECTS} times.")
 
@@ -99,23 +113,23 @@ class Fetcher:
             raise _not_allowed("its host is none that the server was told to fetch from (--allow-url-host)")
         return parts
 
-    def _connected(self, parts: SplitResult, deadline: float) -> http.client.HTTPConnection:
+    @contextmanager
+    def _connected(self, parts: SplitResult, deadline: float) -> Iterator[http.client.HTTPConnection]:
         """A connection to an address of the host that was checked."""
         host, port = str(parts.hostname), parts.port or _PORTS[parts.scheme]
         addresses = self._look_up(host, port)
         if not addresses or not all(self._is_allowed(address) for address in addresses):
             raise _not_allowed("its host has an address that is not on the open internet")
         seconds = _left(deadline)
-        opened: socket.socket = socket.create_connection((addresses[0], port), timeout=seconds)
-        try:
-            if parts.scheme == "https":
-                opened = ssl.create_default_context().wrap_socket(opened, server_hostname=host)
-        except BaseException:
-            opened.close()
-            raise
-        connection = http.client.HTTPConnection(host, port, timeout=seconds)
-        connection.sock = opened
-        return connection
+        opened = socket.create_connection((addresses[0], port), timeout=seconds)
+        with closing(opened), _ended(opened, deadline):
+            connection = http.client.HTTPConnection(host, port, timeout=seconds)
+            is_secure = parts.scheme == "https"
+            connection.sock = (
+                ssl.create_default_context().wrap_socket(opened, server_hostname=host) if is_secure else opened
+            )
+            with closing(connection):
+                yield connection
 
     def _copy(self, response: http.client.HTTPResponse, file: IO[bytes], deadline: float) -> None:
         num_bytes = 0
@@ -123,8 +137,27 @@ class Fetcher:
             num_bytes += len(block)
             if num_bytes > self._most_bytes:
                 raise too_large(self._most_bytes, "messages")
-            _left(deadline)
             file.write(block)
+        _left(deadline)  # what ends when the time does may be a part
+
+
+@contextmanager
+def _ended(opened: socket.socket, deadline: float) -> Iterator[None]:
+    """A block in which a connection ends with its time: a byte now and then would keep it open for ever."""
+    with opened.dup() as same:
+        timer = threading.Timer(_left(deadline), _shut, [same])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
+
+
+def _shut(opened: socket.socket) -> None:
+    with suppress(OSError):  # the other side was first
+        opened.shutdown(socket.SHUT_RDWR)
 
 
 def _left(deadline: float) -> float:

@@ -2,7 +2,18 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
+
+from bimba.inference.evidence import Method
+
+MOST_MESSAGES = 1000
+LONGEST_STOP = 500
+"""Letters; each token of an answer is compared with every beginning of a stop text."""
+
+LEAST_TEMPERATURE = 1e-6
+"""Above 0; scores that are divided by less leave the range of numbers."""
+
+StopText = Annotated[str, Field(min_length=1, max_length=LONGEST_STOP)]
 
 
 class _Strict(BaseModel):
@@ -105,25 +116,24 @@ class BimbaOptions(_Strict):
     start: Annotated[float, Field(ge=0)] | str | None = Field(default=None, description="90, or 1:30.")
     end: Annotated[float, Field(ge=0)] | str | None = None
     time_sentence: bool = True
-    evidence: bool = Field(default=False, description="When the answer was to be seen; not supported yet.")
+    evidence: StrictBool | Method = Field(
+        default=False,
+        description="Tell in the response which moments of the video the answer rests on; true is gradient.",
+    )
 
 
 class ChatRequest(_Strict):
     """A question, and how it is to be answered."""
 
     model: str
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MOST_MESSAGES)]
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(
         default=None, description="0, or nothing: the likeliest token each time."
     )
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    stop: (
-        Annotated[str, Field(min_length=1)]
-        | Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=4)]
-        | None
-    ) = None
+    stop: StopText | Annotated[list[StopText], Field(max_length=4)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -140,6 +150,13 @@ class ChatRequest(_Strict):
     store: Literal[False] | None = None
     user: str | None = None
 
+    @field_validator("temperature")
+    @classmethod
+    def _no_trace_of_heat(cls, value: float | None) -> float | None:
+        if value is not None and 0 < value < LEAST_TEMPERATURE:
+            raise ValueError(f"give 0, or at least {LEAST_TEMPERATURE:f}")
+        return value
+
     @model_validator(mode="after")
     def _agree(self) -> "ChatRequest":
         if self.max_tokens is not None and self.max_completion_tokens is not None:
@@ -149,6 +166,14 @@ class ChatRequest(_Strict):
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options needs stream=true")
         return self
+
+    @property
+    def evidence(self) -> Method | None:
+        """How to find which moments the answer rests on; None if nobody wants to know."""
+        wanted = False if self.bimba is None else self.bimba.evidence
+        if isinstance(wanted, str):
+            return wanted
+        return "gradient" if wanted else None
 
     @property
     def stops(self) -> tuple[str, ...]:
