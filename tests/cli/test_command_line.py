@@ -129,7 +129,7 @@ def test_the_example_of_the_servers_help_works(model: Path, tmp_path: Path) -> N
     command = [str(BIMBA), *words, "--model", str(model)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as server:
         assert server.stderr is not None
-        told = []
+        told: list[str] = []
         while not told or not told[-1].startswith(("Ctrl-C", "error")):
             told.append(server.stderr.readline())
         server.send_signal(signal.SIGINT)
