@@ -130,7 +130,7 @@ async def watched(address: str, pid: int, load: Load) -> AsyncIterator[None]:
         yield
     finally:
         looking.cancel()
-        told, _ = await probing.communicate()
+        told, _ = await probing.communicate(b"")  # which ends its input
     load.health = json.loads(told)
 
 
