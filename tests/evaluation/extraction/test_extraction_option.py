@@ -1,6 +1,7 @@
 """What a model said in, the letter it means out."""
 
 import json
+import re
 import string
 import subprocess
 import sys
@@ -123,8 +124,9 @@ def test_a_person_called_by_a_letter_is_not_that_option(options: list[str], data
 @given(texts, st.data(), st.sampled_from(["would be", "is", "is definitely", "seems to be", "was clearly"]))
 def test_a_letter_that_is_denied_is_no_answer(options: list[str], data: st.DataObject, verb: str) -> None:
     letter = data.draw(st.sampled_from(LETTERS[: len(options)]))
-    assert extract_option(f"{letter} {verb} wrong", options) is None
-    assert extract_option(f"The wrong answer {verb} {letter}.", options) is None
+    for said in (f"{letter} {verb} wrong", f"The wrong answer {verb} {letter}."):
+        assume(not any(re.search(rf"\b{re.escape(text.strip())}\b", said, re.IGNORECASE) for text in options))
+        assert extract_option(said, options) is None
 
 
 @pytest.mark.parametrize("letters", ["A ", "(A)", "A or ", "A\n", "Option A, not B. "])
