@@ -12,7 +12,8 @@ from starlette.responses import Response, StreamingResponse
 from transformers import PreTrainedTokenizerBase
 
 from bimba.serving.engine.engine import Engine
-from bimba.serving.engine.ticket import Asked, Done, Event, Piece, Ready, Scored, Ticket
+from bimba.serving.engine.finding import LATE
+from bimba.serving.engine.ticket import Asked, Done, Event, Found, Piece, Ready, Scored, Ticket, Unfound
 from bimba.serving.metrics import Metrics
 from bimba.serving.protocol.requests import ChatRequest
 from bimba.serving.protocol.responses import (
@@ -55,6 +56,7 @@ class Answering:
         self._name, self._seconds, self._created = name, seconds, int(time.time())
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._ticket: Ticket | None = None
+        self._found: Found | Unfound | None = None
         self._watching: asyncio.Task[None] | None = None
 
     @property
@@ -110,7 +112,16 @@ class Answering:
         try:
             return await asyncio.wait_for(self._events.get(), min(seconds, max(left, 0)))
         except TimeoutError:
-            return unfinished("time") if left <= seconds else None
+            return self._end_of_time() if left <= seconds else None
+
+    def _end_of_time(self) -> Done | RefusedError:
+        """How an answer ends whose time is over and whose engine is too busy to say so; one that is whole is kept."""
+        held = self._own.held
+        if held is None:
+            return unfinished("time")
+        self._found = self._found or LATE
+        self._own.end(held)
+        return held
 
     @property
     def _own(self) -> Ticket:
@@ -128,6 +139,8 @@ class Answering:
                 self._first(is_first=not text)
                 text += event.text
                 scored += event.scored
+            elif isinstance(event, Found | Unfound):
+                self._found = event
             elif isinstance(event, Done):
                 return self._completion(_known(ready), event, text, scored)
             elif event is not None:
@@ -141,7 +154,7 @@ class Answering:
             model=self._body.model,
             choices=[Choice(message=AnswerMessage(content=text), logprobs=logprobs, finish_reason=done.reason)],
             usage=usage_of(ready, done),
-            bimba=None if self._body.bimba is None else details_of(ready),
+            bimba=None if self._body.bimba is None else details_of(ready, self._found),
         )
         content = completion.model_dump(exclude={"bimba"} if completion.bimba is None else None)
         return Response(_json(content), media_type="application/json")
@@ -168,6 +181,8 @@ class Answering:
                     self._first(is_first=not has_text)
                     has_text = True
                     yield self._piece(event)
+                elif isinstance(event, Found | Unfound):
+                    self._found = event
                 else:
                     for line in self._end(ready, event):
                         yield line
@@ -189,7 +204,7 @@ class Answering:
         wants_usage = self._body.stream_options is not None and self._body.stream_options.include_usage
         if wants_usage or self._body.bimba is not None:
             usage = usage_of(known, event).model_dump() if wants_usage else None
-            bimba = None if self._body.bimba is None else details_of(known).model_dump()
+            bimba = None if self._body.bimba is None else details_of(known, self._found).model_dump()
             lines.append(self._chunk(usage=usage, bimba=bimba))
         return [*lines, "data: [DONE]\n\n"]
 

@@ -43,10 +43,10 @@ _CHECKS_AT_ONCE = 2
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (400, 401, 403, 404, 408, 413, 429, 500, 503, 504, 507)
 }
-_FORM = re.compile(r"(str|int|float|constrained-\w+|(literal|list|function-after)\[.*)$")
+_FORM = re.compile(r"(str|int|bool|float|constrained-\w+|(literal|list|function-after)\[.*)$")
 """What pydantic calls one of several forms of a value, which no caller knows."""
 
-_OTHER_FORMS = ("string_type", "list_type", "float_type", "int_type")
+_OTHER_FORMS = ("string_type", "list_type", "float_type", "int_type", "bool_type")
 _KINDS_OF_MISTAKE = {"extra_forbidden": "unsupported_parameter", "literal_error": "unsupported_value"}
 
 

@@ -18,7 +18,7 @@ def check_supported(body: ChatRequest, settings: ServeSettings, *, shares_steps:
     """Refuse what this server does not do.
 
     Raises:
-        RefusedError: another model is asked for, evidence, or log-probabilities of a model that does not tell them.
+        RefusedError: another model is asked for, or log-probabilities of a model that does not tell them.
     """
     if body.model != settings.model_name:
         raise RefusedError(
@@ -27,8 +27,6 @@ def check_supported(body: ChatRequest, settings: ServeSettings, *, shares_steps:
             code="model_not_found",
             param="model",
         )
-    if body.bimba is not None and body.bimba.evidence:
-        raise _unsupported("evidence is not supported by this version.", "bimba.evidence")
     if body.logprobs and not shares_steps:
         raise _unsupported("logprobs are not supported for this model.", "logprobs")
 
@@ -45,6 +43,8 @@ def asked_of(body: ChatRequest, settings: ServeSettings, opener: MediaOpener, ow
         raise _unsupported("a conversation is about one video or image; this one names several.", "messages")
     if parts and parts[0][0] != first:
         raise _unsupported("the video has to be in the first message of the user.", f"messages.{parts[0][0]}.content")
+    if body.evidence is not None and not parts:
+        raise _unsupported("there is no video that the answer could rest on.", "bimba.evidence")
     look = _look(body.bimba or BimbaOptions(), settings)
     try:
         turns = checked_turns([_message(turn) for turn in body.messages], has_video=bool(parts))
@@ -55,7 +55,7 @@ def asked_of(body: ChatRequest, settings: ServeSettings, opener: MediaOpener, ow
     num_alternatives = (body.top_logprobs or 0) if body.logprobs else None
     most = body.max_completion_tokens if body.max_tokens is None else body.max_tokens
     drawing = Drawing(most, dict(body.drawing_options), body.seed, body.stops, num_alternatives)
-    return Asked(turns, media, look, drawing, is_streamed=bool(body.stream))
+    return Asked(turns, media, look, drawing, is_streamed=bool(body.stream), evidence=body.evidence)
 
 
 def _look(options: BimbaOptions, settings: ServeSettings) -> Look:

@@ -81,7 +81,9 @@ class Metrics:
         self.video_tokens = Counter("bimba_video_tokens_total", "Tokens of videos.")
         self.generated_tokens = Counter("bimba_generated_tokens_total", "Tokens of answers.")
         self.encodings = Counter("bimba_encodings_total", "Videos by where their tokens came from.", ["source"])
+        self.evidence = Counter("bimba_evidence_total", "Searches for what an answer rests on.", ["outcome"])
         self.encode_seconds = Histogram("bimba_encode_seconds", "Reading and encoding a video.")
+        self.evidence_seconds = Histogram("bimba_evidence_seconds", "Finding what an answer rests on.")
         self.first_piece_seconds = Histogram("bimba_first_text_seconds", "From the request to the first text.")
         self.answer_seconds = Histogram("bimba_answer_seconds", "From the request to the end of its answer.")
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}

@@ -1,4 +1,7 @@
-"""Questions in at any time, events of their answers out: one thread looks up, one encodes, one generates."""
+"""Questions in at any time, events of their answers out.
+
+One thread looks up, one encodes, one generates, and one finds what answers rest on.
+"""
 
 import logging
 import math
@@ -18,9 +21,10 @@ from bimba.serving.engine.alone import answer_alone
 from bimba.serving.engine.batch import Batch, why_failed
 from bimba.serving.engine.cache import EncodedCache
 from bimba.serving.engine.encoding import Encoder, keeps_encodings
+from bimba.serving.engine.finding import Whole, find_in_turns
 from bimba.serving.engine.prompt import Prompt, write_prompt
 from bimba.serving.engine.sharing import why_alone
-from bimba.serving.engine.ticket import Ready, Ticket
+from bimba.serving.engine.ticket import Found, Ready, Ticket
 from bimba.serving.engine.turns import Turns
 from bimba.serving.metrics import Metrics
 from bimba.serving.refusals import RefusedError, refused, unfinished
@@ -66,6 +70,7 @@ class Engine:
         )
         self._lookups: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
         self._encodings: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
+        self._findings: queue.SimpleQueue[Whole | None] = queue.SimpleQueue()
         self._prompts: deque[Prompt] = deque()
         self._changed = threading.Condition()
         self._open: dict[str, Ticket] = {}
@@ -73,7 +78,12 @@ class Engine:
         self._recent_seconds: deque[float] = deque(maxlen=_LAST)
         self._threads = [
             threading.Thread(target=work, name=f"bimba-{name}", daemon=True)
-            for name, work in (("lookup", self._look_up), ("encode", self._encode), ("answer", self._answer))
+            for name, work in (
+                ("lookup", self._look_up),
+                ("encode", self._encode),
+                ("answer", self._answer),
+                ("evidence", self._find),
+            )
         ]
         metrics.gauge("bimba_open_requests", "Questions that are waiting or being answered.", lambda: len(self._open))
         metrics.gauge("bimba_running_answers", "Answers that share steps.", lambda: len(self._batch.running))
@@ -131,6 +141,7 @@ class Engine:
             self._changed.notify_all()
         self._lookups.put(None)
         self._encodings.put(None)
+        self._findings.put(None)
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
@@ -211,6 +222,9 @@ class Engine:
         self._metrics.prompt_tokens.add(num_tokens)
         self._metrics.video_tokens.add(num_video_tokens)
         logger.info("%s has %d tokens, %d of a video", ticket.name, num_tokens, num_video_tokens)
+        method = ticket.asked.evidence
+        if method is not None:
+            ticket.on_whole(lambda done: self._findings.put(Whole(prompt, method, done)))
         seconds = () if clip is None else clip.frame_seconds
         ticket.progress = ("answering", 0, 1)
         ticket.tell(Ready(num_tokens, num_video_tokens, seconds, was_encoded))
@@ -245,3 +259,18 @@ class Engine:
             prompt.ticket.end(refusal)
         except Exception as error:  # noqa: BLE001 - all others would wait for ever
             prompt.ticket.end(why_failed(error))
+
+    def _find(self) -> None:
+        """What an answer rests on is told before its end; where nobody waits for it any more, that is its end."""
+        while (whole := self._findings.get()) is not None:
+            ticket = whole.prompt.ticket
+            begun = time.monotonic()
+            try:
+                event = find_in_turns(self.qa, whole, self._turns)
+            except RefusedError as refusal:
+                ticket.end(refusal)
+                continue
+            self._metrics.evidence.add(1, "found" if isinstance(event, Found) else "unfound")
+            self._metrics.evidence_seconds.observe(time.monotonic() - begun)
+            ticket.tell(event)
+            ticket.end(whole.done)

@@ -103,6 +103,12 @@ class Prepared:
         return frozenset(() if ends is None else ends if isinstance(ends, list) else [ends])
 
 
+def features_of(qa: VideoQA[Any, Any], prompt: Prompt) -> VideoFeatures | None:
+    """What the language model reads of the video, where the model is; None without one."""
+    features = prompt.features
+    return features.to(qa.model.input_device, qa.model.dtype) if isinstance(features, Tensor) else features
+
+
 def prepare(qa: VideoQA[Any, Any], prompt: Prompt) -> Prepared:
     """Let transformers prepare a generation, and take what it would begin with.
 
@@ -125,9 +131,7 @@ def prepare(qa: VideoQA[Any, Any], prompt: Prompt) -> Prepared:
         return input_ids
 
     ids = torch.tensor([prompt.request.input_ids], device=qa.model.input_device)
-    features = prompt.features
-    if isinstance(features, Tensor):
-        features = features.to(qa.model.input_device, qa.model.dtype)
+    features = features_of(qa, prompt)
     qa.model.generate(
         ids,
         attention_mask=torch.ones_like(ids),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from bimba.inference.evidence import Evidence, Method
 from bimba.serving.refusals import RefusedError, unfinished
 from bimba.text.prompts import Message
 from bimba.video.sampling import SamplingOrRate
@@ -77,6 +78,7 @@ class Asked:
         look: how that is looked at.
         drawing: how the answer is generated.
         is_streamed: whether somebody reads along.
+        evidence: how to find which moments of the video the answer rests on; None if nobody wants to know.
     """
 
     turns: tuple[Message, ...]
@@ -84,6 +86,7 @@ class Asked:
     look: Look = Look()
     drawing: Drawing = Drawing()
     is_streamed: bool = False
+    evidence: Method | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,20 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Found:
+    """Which moments of the video the answer rests on; it comes between the last piece and the end."""
+
+    evidence: Evidence
+
+
+@dataclass(frozen=True)
+class Unfound:
+    """Why nothing is known of what the answer rests on; it comes in the place of `Found`, and the answer stands."""
+
+    message: str
+
+
+@dataclass(frozen=True)
 class Done:
     """The answer is whole.
 
@@ -135,7 +152,7 @@ class Done:
     num_known: int = 0
 
 
-Event = Ready | Piece | Done | RefusedError
+Event = Ready | Piece | Found | Unfound | Done | RefusedError
 
 
 class Ticket:
@@ -150,22 +167,29 @@ class Ticket:
     Attributes:
         progress: the stage it is in, how much of that is done and how much there is.
         outcome: "done", or the code of the refusal; None while it is under way.
+        held: the end of an answer that is whole, while something is still to be found of it.
     """
 
     def __init__(self, name: str, asked: Asked, tell: Callable[[Event], None], seconds: float) -> None:
         self.name, self.asked = name, asked
         self.progress: tuple[str, int, int] = ("waiting", 0, 1)
         self.outcome: str | None = None
+        self.held: Done | None = None
         self.begun = time.monotonic()
         self._deadline = self.begun + seconds
         self._tell = tell
         self._is_gone = threading.Event()
         self._ended = threading.Lock()
         self._on_end: list[Callable[[Ticket], None]] = []
+        self._on_whole: Callable[[Done], None] | None = None
 
     def on_end(self, call: Callable[["Ticket"], None]) -> None:
         """Have something done once, when the ticket has come to its end, however."""
         self._on_end.append(call)
+
+    def on_whole(self, call: Callable[[Done], None]) -> None:
+        """Have something done when the answer is whole; its end is held until `end` is called once more."""
+        self._on_whole = call
 
     def give_up(self) -> None:
         """Nobody waits for the answer any more; it ends after the step in hand."""
@@ -188,18 +212,32 @@ class Ticket:
         if why is not None:
             raise unfinished(why)
 
-    def tell(self, event: Ready | Piece) -> None:
+    def tell(self, event: Ready | Piece | Found | Unfound) -> None:
         """Send what is not the end."""
         self._tell(event)
 
     def end(self, event: Done | RefusedError) -> None:
-        """Send the end; what comes after it is not sent."""
+        """Send the end, or hold it while something is still to be found; what comes after the end is not sent."""
+        if isinstance(event, Done):
+            find = self._hold(event)
+            if find is not None:
+                find(event)
+                return
         with self._ended:
             if self.outcome is not None:
                 return
             self.outcome = event.code if isinstance(event, RefusedError) else "done"
+            self._on_whole = None
         if self.asked.media is not None:
             self.asked.media.remove()
         for call in self._on_end:
             call(self)
         self._tell(event)
+
+    def _hold(self, done: Done) -> Callable[[Done], None] | None:
+        """What is still to be done about an answer that is whole; the first time only."""
+        with self._ended:
+            find, self._on_whole = self._on_whole, None
+            if find is not None:
+                self.held = done
+            return find

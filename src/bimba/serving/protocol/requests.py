@@ -2,7 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
+
+from bimba.inference.evidence import Method
 
 
 class _Strict(BaseModel):
@@ -105,7 +107,10 @@ class BimbaOptions(_Strict):
     start: Annotated[float, Field(ge=0)] | str | None = Field(default=None, description="90, or 1:30.")
     end: Annotated[float, Field(ge=0)] | str | None = None
     time_sentence: bool = True
-    evidence: bool = Field(default=False, description="When the answer was to be seen; not supported yet.")
+    evidence: StrictBool | Method = Field(
+        default=False,
+        description="Tell in the response which moments of the video the answer rests on; true is gradient.",
+    )
 
 
 class ChatRequest(_Strict):
@@ -149,6 +154,14 @@ class ChatRequest(_Strict):
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options needs stream=true")
         return self
+
+    @property
+    def evidence(self) -> Method | None:
+        """How to find which moments the answer rests on; None if nobody wants to know."""
+        wanted = False if self.bimba is None else self.bimba.evidence
+        if isinstance(wanted, str):
+            return wanted
+        return "gradient" if wanted else None
 
     @property
     def stops(self) -> tuple[str, ...]:

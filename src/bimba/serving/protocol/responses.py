@@ -6,7 +6,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 from transformers import PreTrainedTokenizerBase
 
-from bimba.serving.engine.ticket import Done, Ready, Scored
+from bimba.inference.evidence import Evidence
+from bimba.serving.engine.ticket import Done, Found, Ready, Scored, Unfound
 
 FinishReason = Literal["stop", "length"]
 
@@ -131,6 +132,12 @@ class BimbaDetails(BaseModel):
 
     frame_seconds: list[float] = Field(description="Times of the frames that the model saw.")
     was_encoded: bool = Field(description="Whether the video was encoded for an earlier question.")
+    evidence: Evidence | None = Field(
+        default=None, description="Which moments of the video the answer rests on; null unless it was asked for."
+    )
+    evidence_error: str | None = Field(
+        default=None, description="Why there is no evidence where it was asked for; the answer stands."
+    )
 
 
 class ChatCompletion(BaseModel):
@@ -157,9 +164,14 @@ def usage_of(ready: Ready, done: Done) -> Usage:
     )
 
 
-def details_of(ready: Ready) -> BimbaDetails:
+def details_of(ready: Ready, found: Found | Unfound | None) -> BimbaDetails:
     """What OpenAI's interface has no place for."""
-    return BimbaDetails(frame_seconds=list(ready.frame_seconds), was_encoded=ready.was_encoded)
+    return BimbaDetails(
+        frame_seconds=list(ready.frame_seconds),
+        was_encoded=ready.was_encoded,
+        evidence=found.evidence if isinstance(found, Found) else None,
+        evidence_error=found.message if isinstance(found, Unfound) else None,
+    )
 
 
 def logprobs_of(tokenizer: PreTrainedTokenizerBase, scored: Iterable[Scored]) -> Logprobs:
