@@ -63,7 +63,7 @@ def build_app(
         opener: of videos.
     """
     app = FastAPI(title="bimba", version=__version__, docs_url=None, redoc_url=None, responses=_ERRORS)
-    _tell_errors(app)
+    tell_errors(app)
     _add_chat(app, engine, settings, metrics, opener)
     _add_files(app, files)
     _add_operation(app, engine, metrics)
@@ -157,7 +157,7 @@ def _add_operation(app: FastAPI, engine: Engine, metrics: Metrics) -> None:
         return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
 
-def _tell_errors(app: FastAPI) -> None:
+def tell_errors(app: FastAPI) -> None:
     """Every error as OpenAI's clients read it, without a path or a traceback."""
 
     @app.exception_handler(RefusedError)
