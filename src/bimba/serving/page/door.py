@@ -46,7 +46,7 @@ _POLICY = (
 _HEADERS = [
     (b"content-security-policy", _POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),  # with no-referrer, forms do not say which page they come from
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
 Plain = str | int | float | bool | None

@@ -1,6 +1,8 @@
 """A server's parts in, the page before its interface for programs out."""
 
+import asyncio
 import importlib.util
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -56,16 +58,24 @@ def open_page(
         metrics: told of it.
         files: that keep what is uploaded.
     """
-    from bimba.serving.page.view import View, mounted  # it takes Gradio seconds to be read
-
     for left in files.for_purpose(PURPOSE):  # of visitors of an earlier server, whom nobody knows any more
         files.delete(left.id, left.owner)
     visitors = Visitors(Keys(settings.api_keys))
     known = Known(page.model, settings.model_name)
     opening = Opening(engine.qa, files, settings.limits, known, page.example)
-    view = View(Talks(opening.close), opening, Asking(engine, metrics, settings.seconds, known), settings)
+    asking = Asking(engine, metrics, settings.seconds, known)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     tell_errors(app)
     add_media(app, files, Previews(settings.store / "previews", settings.limits), page.example)
     add_way_in(app, visitors)
-    return Door(api, mounted(view.blocks(), app), visitors, lambda: engine.is_leaving)
+
+    async def laid_out() -> ASGIApp:
+        from bimba.serving.page.view import View, mounted  # it takes Gradio seconds to be read
+
+        whole: ASGIApp = mounted(View(Talks(opening.close), opening, asking, settings).blocks(), app)
+        return whole
+
+    # Where no event loop runs, Gradio makes several that nobody closes; in this thread one may run already.
+    with ThreadPoolExecutor(1) as thread:
+        page_app = thread.submit(asyncio.run, laid_out()).result()
+    return Door(api, page_app, visitors, lambda: engine.is_leaving)
