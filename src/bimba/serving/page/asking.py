@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
@@ -93,7 +93,7 @@ class Asking:
     def __init__(self, engine: Engine, metrics: Metrics, seconds: float, known: Known) -> None:
         self._engine, self._metrics, self._seconds, self._known = engine, metrics, seconds, known
 
-    async def ask(self, talk: Talk, question: str, wishes: Wishes) -> AsyncIterator[None]:
+    async def ask(self, talk: Talk, question: str, wishes: Wishes) -> AsyncGenerator[None]:
         """Ask, and yield whenever the last turn of `talk.shown` has changed.
 
         Args:
