@@ -15,6 +15,7 @@ from bimba.inference import VideoQA
 from bimba.models.bimba.tiny import tiny_model
 from bimba.serving.binding import bind
 from bimba.serving.engine.ticket import Asked, Done, Event, Piece, Ticket
+from bimba.serving.page.page import PageSettings
 from bimba.serving.refusals import RefusedError
 from bimba.serving.server import Serving, serving
 from bimba.serving.settings import ServeSettings
@@ -29,6 +30,7 @@ class Running:
 
     serving: Serving
     thread: threading.Thread
+    store: Path
 
     @property
     def address(self) -> str:
@@ -47,16 +49,18 @@ class Running:
 
 
 @contextmanager
-def running(qa: VideoQA, store: Path, *, grace_seconds: float = 10.0, **settings: Any) -> Iterator[Running]:
+def running(
+    qa: VideoQA, store: Path, *, grace_seconds: float = 10.0, page: PageSettings | None = None, **settings: Any
+) -> Iterator[Running]:
     """A server on a free port."""
     store.mkdir(parents=True, exist_ok=True)
     told = ServeSettings(model_name=MODEL, store=store, **settings)
-    with serving(qa, told, bind("127.0.0.1", 0), grace_seconds) as served:
+    with serving(qa, told, bind("127.0.0.1", 0), grace_seconds, page) as served:
         thread = threading.Thread(target=served.run, daemon=True)
         thread.start()
         wait_until(lambda: served.server.started)
         try:
-            yield Running(served, thread)
+            yield Running(served, thread, store)
         finally:
             served.server.should_exit = True
             thread.join(PATIENCE_SECONDS)

@@ -3,12 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
+from bimba.checkpoints.shipped import RELEASED
 from bimba.cli.doctor import diagnosis
 from bimba.cli.doctor.command import Finding, find_findings
 from bimba.cli.doctor.diagnosis import BASE, Cache, Extra, Machine, Part, Scan, Torch, Unmet
 from bimba.cli.doctor.hardware import Gpu, Memory
 from bimba.cli.doctor.sizes import Sizes
-from bimba.cli.naming import RELEASED
 
 GB = 10**9
 H100 = Gpu("cuda:0", "NVIDIA H100 80GB HBM3", 85 * GB, 84 * GB)

@@ -12,6 +12,7 @@ from machines import GB, H100, NO_GPU, SMALL, finding, gpu_machine, machine, wit
 
 from bimba.checkpoints import loading
 from bimba.checkpoints.outline import ModelOutline, read_outline
+from bimba.checkpoints.shipped import RELEASED, RELEASED_VAMBA
 from bimba.cli.doctor.capability import Way, find_ways
 from bimba.cli.doctor.diagnosis import Machine, Part
 from bimba.cli.doctor.hardware import Gpu, Memory
@@ -25,7 +26,6 @@ from bimba.cli.doctor.sizes import (
     released_sizes,
     sizes_of,
 )
-from bimba.cli.naming import RELEASED, RELEASED_VAMBA
 from bimba.inference import VideoQA
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.tiny import tiny_config

@@ -2,11 +2,15 @@
 
 import json
 import shutil
+import signal
+import subprocess
 from pathlib import Path
 
+import httpx
+import pytest
 from safetensors.torch import load_file
 
-from command_line import bimba, refused
+from command_line import BIMBA, bimba, refused
 
 
 def test_convert_and_back(golden: Path, tmp_path: Path) -> None:
@@ -44,6 +48,26 @@ def test_demo_asks_four_questions_that_the_small_model_answers_right(tmp_path: P
     again = bimba("demo", cwd=tmp_path)
     kept = [line for line in done.stdout.splitlines() if "of 4 right" not in line]
     assert [line for line in again.stdout.splitlines() if "of 4 right" not in line] == kept
+
+
+def test_demo_shows_a_page_until_it_is_ended(tmp_path: Path) -> None:
+    pytest.importorskip("gradio")
+    process = subprocess.Popen(
+        [BIMBA, "demo", "--page", "--no-open", "-q"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    name, address = process.stdout.readline().split()
+    assert name == "page"
+    assert "window.gradio_config" in httpx.get(address, timeout=60).text
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    refused(bimba("demo", "--page", "--json", cwd=tmp_path), "a page is no JSON")
+    refused(bimba("demo", "--no-open", cwd=tmp_path), "--no-open is about a page")
 
 
 def test_demo_tells_what_was_wrong_and_json_holds_everything(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from machines import GB, finding, machine
 
+from bimba.checkpoints.shipped import RELEASED
 from bimba.cli.doctor import diagnosis, hardware
 from bimba.cli.doctor.diagnosis import BASE, Extra, Part, Unmet
 from bimba.cli.doctor.hardware import Gpu, Memory, read_memory
-from bimba.cli.naming import RELEASED
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from machines import CUDA, GB, H100, NO_GPU, SMALL, finding, gpu_machine, machin
 from rich.console import Console
 from typer.testing import CliRunner
 
+from bimba.checkpoints.shipped import RELEASED, RELEASED_VAMBA
 from bimba.cli import app
 from bimba.cli.doctor import diagnosis
 from bimba.cli.doctor.capability import find_ways
@@ -22,7 +23,6 @@ from bimba.cli.doctor.command import find_findings, print_page
 from bimba.cli.doctor.diagnosis import BASE, Cache, Extra, Machine, Part, Scan, Torch, Unmet
 from bimba.cli.doctor.hardware import Memory
 from bimba.cli.doctor.sizes import Sizes, named_sizes, released_sizes
-from bimba.cli.naming import RELEASED, RELEASED_VAMBA
 from bimba.errors import CheckpointError, InputError
 from bimba.ops.selective_scan import choice
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from bimba.cli.naming import RELEASED, model_or_default, remark_on_answer
+from bimba.checkpoints.shipped import RELEASED
+from bimba.cli.naming import model_or_default, remark_on_answer
 
 
 def test_a_named_model_is_taken_without_a_remark(capsys: pytest.CaptureFixture[str]) -> None:

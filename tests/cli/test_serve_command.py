@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bimba.cli.serve import check_installed, check_reach, read_keys
+from bimba.cli.serve import WITHOUT_GRADIO, check_installed, check_reach, page_of, read_keys
 from bimba.errors import InputError
 from command_line import BIMBA, bimba, refused
 
@@ -40,6 +40,7 @@ def started(*words: object, env: dict[str, str] | None = None) -> Iterator[tuple
                 break
         found = re.search(r"address  (\S+)/v1", "".join(lines))
         assert found, lines
+        assert f"page     {found[1]}/\n" in lines or "page     none: --no-page\n" in lines
         yield process, found[1]
     finally:
         process.kill()
@@ -125,6 +126,27 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         refused(bimba("serve", "--port", port, "-q", cwd=tmp_path), f"127.0.0.1:{port} cannot be listened on")
+
+
+def test_a_page_is_left_out_on_wish(model: Path) -> None:
+    with started("--model", model, "--no-page") as (_, address):
+        assert httpx.get(f"{address}/healthz").status_code == 200
+        assert httpx.get(f"{address}/").status_code == 404
+
+
+def test_without_gradio_there_is_no_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    page = page_of("bimba-nano", tmp_path)
+    assert page is not None
+    assert page.example is not None
+    media, questions = page.example.made()
+    assert media.path.is_relative_to(tmp_path)
+    assert len(questions) == 4
+    other = page_of("mine", tmp_path)
+    assert other is not None
+    assert other.example is None
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "gradio" else name)
+    assert page_of("mine", tmp_path) is None
+    assert "bimba[serve]" in WITHOUT_GRADIO
 
 
 def test_missing_packages_are_named_with_their_extra(monkeypatch: pytest.MonkeyPatch) -> None:

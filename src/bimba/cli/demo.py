@@ -1,4 +1,7 @@
-"""`bimba demo`: nothing in; a video made here, four questions about it and the small model's answers out."""
+"""`bimba demo`: nothing in; a video made here, four questions about it and the small model's answers out.
+
+With --page the questions are the visitor's: a server with its page starts, and a browser opens it.
+"""
 
 import time
 from pathlib import Path
@@ -6,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bimba.checkpoints.shipped import NANO
+from bimba.checkpoints.shipped import NANO, RELEASED
 from bimba.cli.ask import print_json
-from bimba.cli.naming import RELEASED
 from bimba.cli.progress import hush_transformers, waiting
 from bimba.cli.units import at_time, in_seconds
+from bimba.errors import InputError
 
 if TYPE_CHECKING:
     from bimba.inference import Answer
@@ -31,7 +34,8 @@ NEXT = """Now you:
   make others  bimba needles make --out clips
 {nano} knows needle videos like this one and nothing else. For videos of your own there is the released model
 (16 GB, fetched once):
-  bimba ask VIDEO "What happens?" --model {released}"""
+  bimba ask VIDEO "What happens?" --model {released}
+In a browser, with the moments that an answer rests on: bimba demo --page"""
 
 
 def demo(
@@ -42,18 +46,26 @@ def demo(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another video in the folder.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No spinners.")] = False,
+    page: Annotated[
+        bool, typer.Option("--page", help="Ask in a browser instead, on a page of this machine (extra serve).")
+    ] = False,
+    no_open: Annotated[bool, typer.Option("--no-open", help="With --page: tell its address, open nothing.")] = False,
 ) -> None:
     """Make a video with hidden things, ask the small model four questions about it, and check what it says."""
+    if page:
+        from bimba.cli.demo_page import show_page
+
+        if json_:
+            raise InputError("a page is no JSON.", fix="leave out --json or --page.")
+        show_page(out, seed, overwrite=overwrite, opens=not no_open, quiet=quiet)
+        return
+    if no_open:
+        raise InputError("--no-open is about a page.", fix="add --page, or leave it out.")
     hushed = quiet or json_
     with waiting("making a video", quiet=hushed):
         from bimba.evaluation.scoring import is_right
-        from bimba.needles import make_needles
 
-        run = make_needles(
-            out, seed=seed, seconds=SECONDS, needles=NEEDLES, needle_seconds=2.0, scenes=2, overwrite=overwrite
-        )
-    video = run.manifest.videos[0]
-    path = run.folder / video.file
+        path, video = demo_video(out, seed, overwrite=overwrite)
     if not json_:
         print(f"video  {path}, {in_seconds(video.seconds)}, with {NEEDLES} things that appear for two seconds each")
         print(f"model  {NANO}, which comes with bimba\n", flush=True)
@@ -78,6 +90,26 @@ def demo(
     spent = in_seconds(time.perf_counter() - begun)
     print(f"\n{num_right} of {len(said)} right, in {spent}; {FRAMES} frames became {answer.num_video_tokens} tokens\n")
     print(NEXT.format(video=path, nano=NANO, released=RELEASED))
+
+
+def demo_video(out: Path, seed: int = SEED, *, overwrite: bool = False) -> "tuple[Path, VideoRecord]":
+    """The video of the demo, made if it is not there.
+
+    Args:
+        out: folder for it.
+        seed: another one, another video.
+        overwrite: replace another video.
+
+    Raises:
+        InputError: another video is there already, or the folder cannot be made.
+    """
+    from bimba.needles import make_needles
+
+    run = make_needles(
+        out, seed=seed, seconds=SECONDS, needles=NEEDLES, needle_seconds=2.0, scenes=2, overwrite=overwrite
+    )
+    video = run.manifest.videos[0]
+    return run.folder / video.file, video
 
 
 def four_questions(video: "VideoRecord") -> "list[Question]":

@@ -2,17 +2,8 @@
 
 import sys
 
-from bimba.checkpoints.shipped import NANO, shipped_models
+from bimba.checkpoints.shipped import NANO, NANO_KNOWS, RELEASED, shipped_models
 
-RELEASED = "mmiemon/BIMBA-LLaVA-Qwen2-7B"
-"""Hub id of the released adapter."""
-
-RELEASED_VAMBA = "TIGER-Lab/Vamba-Qwen2-VL-7B"
-"""Hub id of the released Vamba."""
-
-_KNOWS = (
-    "knows shapes, digits, letters, captions and pictures, as `bimba needles make` hides them in videos, and no more"
-)
 _INSTEAD = f"--model {RELEASED} (released, 16 GB, fetched once), or a folder; or set BIMBA_MODEL."
 
 
@@ -21,7 +12,7 @@ def model_or_default(model: str | None, *, quiet: bool = True) -> str:
     if model is not None:
         return model
     if not quiet:
-        print(f"model: {NANO}, since none is named; it {_KNOWS}", file=sys.stderr)
+        print(f"model: {NANO}, since none is named; it {NANO_KNOWS}", file=sys.stderr)
     return NANO
 
 
@@ -35,7 +26,7 @@ def remark_on_answer(model: str, answer: str, *, quiet: bool) -> None:
     """
     if quiet or model not in shipped_models():
         return
-    from bimba.needles.questions import CANNOT_TELL  # not at the start of every command
+    from bimba.needles.questions import cannot_tell  # not at the start of every command
 
-    if answer.strip().rstrip(".") == CANNOT_TELL:
-        print(f"{model} {_KNOWS}. For everything else: {_INSTEAD}", file=sys.stderr)
+    if cannot_tell(answer):
+        print(f"{model} {NANO_KNOWS}. For everything else: {_INSTEAD}", file=sys.stderr)

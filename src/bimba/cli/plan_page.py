@@ -4,7 +4,7 @@ import re
 import textwrap
 from typing import TYPE_CHECKING
 
-from bimba.cli.naming import RELEASED
+from bimba.checkpoints.shipped import RELEASED
 from bimba.cli.units import at_time, in_bytes, in_count, in_seconds, in_words
 
 if TYPE_CHECKING:

@@ -9,16 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bimba.checkpoints.shipped import NANO
 from bimba.cli import looking, options
+from bimba.cli.demo import demo_video, four_questions
 from bimba.cli.naming import model_or_default
 from bimba.cli.progress import hush_transformers, waiting
 from bimba.errors import InputError
 
 if TYPE_CHECKING:
+    from bimba.serving.page.page import PageSettings
     from bimba.serving.server import Serving
     from bimba.serving.settings import ServeSettings
 
 _NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+WITHOUT_GRADIO = 'gradio is not installed (pip install "bimba[serve]")'
+"""Why there may be no page."""
+
 _NETWORK, _LOAD, _MEDIA = "Who may ask", "How much at once", "Videos"
 _MIB, _GIB = 2**20, 2**30
 
@@ -122,6 +128,9 @@ Grace = Annotated[
         metavar="SECONDS", help="In which running answers are ended when the server is.", min=1, rich_help_panel=_LOAD
     ),
 ]
+NoPage = Annotated[
+    bool, typer.Option("--no-page", help="Answer programs only; without it, / is a page to ask on in a browser.")
+]
 ServedName = Annotated[
     str | None,
     typer.Option("--name", metavar="NAME", help="What requests call the model; else what it is called here."),
@@ -153,6 +162,7 @@ def serve(
     sampling: looking.SamplingMode = None,
     max_new_tokens: options.MaxNewTokens = 512,
     name: ServedName = None,
+    no_page: NoPage = False,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     attn_implementation: options.AttnImplementation = None,
@@ -201,13 +211,15 @@ def serve(
         with waiting("loading the model", quiet=quiet):
             from bimba.serving.server import serving, warm_up
 
+            page = None if no_page else page_of(named, folder)
             hush_transformers(quiet=True)
             qa = options.load_model(named, base, device, dtype, attn_implementation, quantization, temporal_pooling)
             warm_up(qa)
         logging.getLogger("bimba.serving").setLevel(logging.INFO)
-        with serving(qa, settings, bound, grace) as served:
+        with serving(qa, settings, bound, grace, page) as served:
             if not quiet:
-                print_started(served, settings, is_temporary=store is None)
+                why_none = None if page is not None else "--no-page" if no_page else WITHOUT_GRADIO
+                print_started(served, settings, is_temporary=store is None, why_no_page=why_none)
             served.run()
 
 
@@ -264,7 +276,29 @@ def check_reach(host: str, keys: Sequence[str], *, without_key: bool) -> None:
         )
 
 
-def print_started(served: "Serving", settings: "ServeSettings", *, is_temporary: bool) -> None:
+def page_of(named: str, store: Path) -> "PageSettings | None":
+    """What is on the page for browsers; None where the package that draws it is not installed.
+
+    The small model knows one kind of videos, so that one is made for it when it is first asked for.
+
+    Args:
+        named: the model.
+        store: folder of the server.
+    """
+    from bimba.serving.page.example import Example
+    from bimba.serving.page.page import PageSettings, is_installed
+
+    if not is_installed():
+        return None
+
+    def make() -> tuple[Path, list[str]]:
+        path, video = demo_video(store / "example")
+        return path, [question.question for question in four_questions(video)]
+
+    return PageSettings(named, Example("Needle video", make) if named == NANO else None)
+
+
+def print_started(served: "Serving", settings: "ServeSettings", *, is_temporary: bool, why_no_page: str | None) -> None:
     """Say on stderr where the server is and how it answers."""
     why_alone = served.engine.why_alone
     how = f"up to {settings.running} answers share each step" if why_alone is None else f"one at a time: {why_alone}"
@@ -272,6 +306,7 @@ def print_started(served: "Serving", settings: "ServeSettings", *, is_temporary:
     key = "needed" if settings.api_keys else "none; only this machine reaches the server"
     for name, value in {
         "address": f"{served.address}/v1",
+        "page": f"{served.address}/" if why_no_page is None else f"none: {why_no_page}",
         "model": settings.model_name,
         "answers": f"{how}; {settings.waiting} more wait",
         "key": key,

@@ -74,7 +74,7 @@ def build_app(
         opening: threads for it; those of others are not to wait for an address that is slow.
     """
     app = FastAPI(title="bimba", version=__version__, docs_url=None, redoc_url=None, responses=_ERRORS)
-    _tell_errors(app)
+    tell_errors(app)
     _add_chat(app, engine, settings, metrics, opener, opening)
     _add_files(app, files)
     _add_operation(app, engine, metrics)
@@ -173,7 +173,7 @@ def _add_operation(app: FastAPI, engine: Engine, metrics: Metrics) -> None:
         return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
 
-def _tell_errors(app: FastAPI) -> None:
+def tell_errors(app: FastAPI) -> None:
     """Every error as OpenAI's clients read it, without a path or a traceback."""
 
     @app.exception_handler(RefusedError)

@@ -4,8 +4,6 @@ It stands before everything else, so that a body is not read of whom nothing is 
 """
 
 import asyncio
-import hashlib
-import hmac
 import json
 import re
 import time
@@ -15,16 +13,18 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bimba.serving.keys import Keys
 from bimba.serving.media.files import too_large
 from bimba.serving.metrics import Metrics
+from bimba.serving.page.door import UPLOAD_PATH, Door
 from bimba.serving.refusals import RefusedError
 from bimba.serving.settings import ServeSettings
 
 OWNER = "bimba.owner"
-"""Where the scope of a request says whose key it brought."""
+"""Where the scope of a request says whose key it brought, or which visitor of the page it comes from."""
 
 _OPEN_PATHS = ("/healthz",)
-_UPLOADS = "/v1/files"
+_UPLOADS = ("/v1/files", UPLOAD_PATH)
 _FORM_BYTES = 1 << 16
 """Of a form around an uploaded file."""
 
@@ -42,35 +42,6 @@ _MARKS, _MOST_MARKS = (b"{", b"[", b","), 200_000
 """Of JSON; videos that come along have none. Nobody is answered while millions of small values are read."""
 
 
-class Keys:
-    """Keys of which a request has to bring one.
-
-    Args:
-        keys: none, and nobody is asked for one.
-    """
-
-    def __init__(self, keys: Sequence[str]) -> None:
-        self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
-
-    def owner(self, headers: Sequence[tuple[bytes, bytes]]) -> str:
-        """Who a request comes from: "" where nobody is asked for a key.
-
-        Every key is compared, each in constant time, whichever it is.
-
-        Raises:
-            RefusedError: it brings no key, a wrong one, or more than one.
-        """
-        if not self._digests:
-            return ""
-        brought = [value for name, value in headers if name.lower() == b"authorization"]
-        scheme, _, key = brought[0].partition(b" ") if len(brought) == 1 else (b"", b"", b"")
-        digest = hashlib.sha256(key).digest()
-        matches = [hmac.compare_digest(digest, one) for one in self._digests]
-        if scheme.lower() != b"bearer" or not any(matches):
-            raise RefusedError(401, "bring a key of this server: Authorization: Bearer KEY.", code="invalid_api_key")
-        return digest.hex()[:16]
-
-
 class Gate:
     """Stands before an application.
 
@@ -80,11 +51,14 @@ class Gate:
         metrics: told of each response.
         only_here: whether the server is bound to this machine; then requests have to name it, so that no web page that
             gives its own name this machine's address gets in.
+        door: of the page, which knows its visitors; None without a page.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServeSettings, metrics: Metrics, *, only_here: bool) -> None:
-        self._app, self._limits, self._metrics = app, settings.limits, metrics
-        self._keys, self._only_here = Keys(settings.api_keys), only_here
+    def __init__(
+        self, app: ASGIApp, settings: ServeSettings, metrics: Metrics, *, only_here: bool, door: Door | None = None
+    ) -> None:
+        self._app, self._limits, self._metrics = app if door is None else door, settings.limits, metrics
+        self._keys, self._only_here, self._door = Keys(settings.api_keys), only_here, door
         self._taken = _Taken()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,6 +81,8 @@ class Gate:
         self._taken.uploads += is_upload
         try:
             await self._app(scope, body.receive, self._watched(body, send))
+        except RefusedError as refusal:  # of the door, before anything was sent
+            await self._refuse(refusal, body.rest, send)
         finally:
             self._taken.uploads -= is_upload
             body.forget()
@@ -121,7 +97,10 @@ class Gate:
         origin = _one(headers, b"origin")
         if origin and _host_of(origin) != host:
             raise RefusedError(403, "pages of other sites may not ask this server.", code="wrong_origin")
-        if scope["path"] not in _OPEN_PATHS:
+        visitor = None if self._door is None else self._door.visitor(scope)
+        if visitor is not None:
+            scope[OWNER] = visitor
+        elif scope["path"] not in _OPEN_PATHS:
             scope[OWNER] = self._keys.owner(headers)
         is_upload = _is_upload(scope)
         if is_upload and self._taken.uploads >= self._limits.uploads:
@@ -225,7 +204,7 @@ def _host_of(origin: str) -> str | None:
 
 
 def _is_upload(scope: Scope) -> bool:
-    return bool(scope["path"] == _UPLOADS and scope["method"] == "POST")
+    return bool(scope["path"] in _UPLOADS and scope["method"] == "POST")
 
 
 def _busy(message: str) -> RefusedError:

@@ -23,6 +23,7 @@ from bimba.serving.media.fetching import Fetcher
 from bimba.serving.media.files import FileStore
 from bimba.serving.media.opening import MediaOpener
 from bimba.serving.metrics import Metrics
+from bimba.serving.page.page import PageSettings, open_page
 from bimba.serving.settings import ServeSettings, is_loopback
 
 _MOST_OPENING = 128
@@ -69,7 +70,11 @@ class _Server(uvicorn.Server):
 
 @contextmanager
 def serving(
-    qa: VideoQA[Any, Any], settings: ServeSettings, bound: socket.socket, grace_seconds: float
+    qa: VideoQA[Any, Any],
+    settings: ServeSettings,
+    bound: socket.socket,
+    grace_seconds: float,
+    page: PageSettings | None = None,
 ) -> Iterator[Serving]:
     """A server with its threads and folders, all gone at the end.
 
@@ -78,6 +83,7 @@ def serving(
         settings: how it answers.
         bound: the socket that it listens on, see `bind`.
         grace_seconds: in which answers that have begun are ended when the server is told to end.
+        page: what is on the page for browsers; None for no page.
 
     Raises:
         InputError: another server uses the store, or the media root is no folder.
@@ -93,12 +99,13 @@ def serving(
         threads = min(settings.running + settings.waiting, _MOST_OPENING)
         opening = ThreadPoolExecutor(threads, thread_name_prefix="bimba-open")
         app = build_app(engine, settings, metrics, files, opener, opening)
+        door = None if page is None else open_page(app, page, settings, engine, metrics, files)
         config = uvicorn.Config(
-            Gate(app, settings, metrics, only_here=is_loopback(host)),
+            Gate(app, settings, metrics, only_here=is_loopback(host), door=door),
             http="h11",  # the strict one: what two programs could read in two ways is refused
             ws="none",
             loop="asyncio",
-            lifespan="off",
+            lifespan="off" if door is None else "on",
             access_log=False,
             log_config=None,
             server_header=False,

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from bimba.checkpoints.shipped import RELEASED, RELEASED_VAMBA
 from bimba.cli.ask import print_json
 from bimba.cli.doctor.capability import Way, find_ways
 from bimba.cli.doctor.diagnosis import Cache, Extra, Machine, Torch, Unmet, diagnose
 from bimba.cli.doctor.hardware import Gpu, Memory
 from bimba.cli.doctor.sizes import Sizes, VambaSizes, named_sizes, released_sizes
-from bimba.cli.naming import RELEASED, RELEASED_VAMBA
 from bimba.cli.progress import waiting
 from bimba.cli.units import in_bytes, in_count
 from bimba.errors import InputError

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bimba import __version__
+from bimba.checkpoints.shipped import RELEASED
 from bimba.cli.doctor.hardware import Gpu, Memory, find_gpus, has_nvidia_gpu, measure_block, read_memory, reason_of
-from bimba.cli.naming import RELEASED
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement

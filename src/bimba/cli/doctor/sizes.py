@@ -9,7 +9,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bimba.cli.naming import RELEASED, RELEASED_VAMBA
+from bimba.checkpoints.shipped import RELEASED, RELEASED_VAMBA
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -75,6 +75,11 @@ def words_of_unknown() -> str:
     return re.sub(r"\{\w+\}|[?.,:]", " ", text)
 
 
+def cannot_tell(answer: str) -> bool:
+    """Whether an answer says that the model cannot tell."""
+    return answer.strip().rstrip(".") == CANNOT_TELL
+
+
 def ask_unknown(story: Story, rng: np.random.Generator, split: Split) -> str:
     """Return a question that the video does not answer.
 

@@ -87,13 +87,18 @@ class Engine:
                 ("evidence", self._find),
             )
         ]
-        metrics.gauge("bimba_open_requests", "Questions that are waiting or being answered.", lambda: len(self._open))
+        metrics.gauge("bimba_open_requests", "Questions that are waiting or being answered.", lambda: self.num_open)
         metrics.gauge("bimba_running_answers", "Answers that share steps.", lambda: len(self._batch.running))
 
     @property
     def is_leaving(self) -> bool:
         """Whether nothing new is taken."""
         return self._is_leaving
+
+    @property
+    def num_open(self) -> int:
+        """Questions that are waiting or being answered."""
+        return len(self._open)
 
     def start(self) -> None:
         """Begin to answer."""

@@ -102,6 +102,11 @@ class FileStore:
             mine = [one for one in self._files.values() if one.owner == owner]
         return sorted(mine, key=lambda one: (one.created_at, one.id), reverse=True)
 
+    def for_purpose(self, purpose: str) -> list[StoredFile]:
+        """All that were uploaded for something, whoever did."""
+        with self._lock:
+            return [one for one in self._files.values() if one.purpose == purpose]
+
     def get(self, name: str, owner: str, param: str) -> StoredFile:
         """An owner's file.
 
