@@ -11,7 +11,7 @@ from evaluation_runs import small
 from PIL import Image
 
 from bimba.errors import CheckpointError, InputError
-from bimba.evaluation.folder import alone
+from bimba.evaluation.folder import alone_in
 from bimba.evaluation.needles import NeedleEvaluation, Progress, evaluate_needles, read_lines, read_results
 from bimba.evaluation.needles import run as module
 from bimba.evaluation.needles.asked import UNKNOWN, asked_videos
@@ -164,7 +164,7 @@ def test_a_folder_of_something_else_is_refused(model: Path, tmp_path: Path) -> N
 
 
 def test_two_runs_at_a_time_keep_out_of_each_others_folder(model: Path, tmp_path: Path) -> None:
-    with alone(tmp_path), pytest.raises(InputError, match="another process"):
+    with alone_in(tmp_path), pytest.raises(InputError, match="another process"):
         evaluate_needles(small(model), tmp_path)
 
 

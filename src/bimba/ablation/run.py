@@ -22,7 +22,7 @@ from bimba.ablation.running import Progress, carry_out, sizes_of
 from bimba.ablation.settings import SEEDS, START, STEPS, VIDEOS, Settings
 from bimba.ablation.tables import tables
 from bimba.ablation.words import conclusions
-from bimba.evaluation.folder import alone, write_json
+from bimba.evaluation.folder import alone_in, write_json
 from bimba.evaluation.provenance import model_sha256
 
 
@@ -84,7 +84,7 @@ def run_ablation(
     runs = plan_runs(settings)
     for run in runs[: len(settings.contenders)]:
         sizes_of(recipe_of(run, settings, out))  # a model that a contender does not fit is refused at once
-    with alone(out):
+    with alone_in(out):
         claim(out, settings, shared)
         there = {run.name for run in runs if _found(run, settings, out, shared) is not None}
         _carry_out_all([run for run in runs if run.name not in there], len(there), settings, out, shared, on_progress)

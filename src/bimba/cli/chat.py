@@ -16,6 +16,7 @@ from bimba.cli.planning import QUESTION
 from bimba.cli.progress import bars, hush_transformers, waiting
 from bimba.cli.units import at_time, in_count, in_seconds
 from bimba.errors import BimbaError, InputError
+from bimba.files import write_whole
 
 if TYPE_CHECKING:
     from bimba.inference import Answer, Chat, VideoQA
@@ -263,12 +264,9 @@ class Session:
             raise InputError("/save needs the name of a file.", fix="e.g. /save talk.md, or talk.json")
         path = _new_file(file)
         text = self._as_json() if path.suffix == ".json" else self._as_markdown()
-        temporary = path.with_name(f".{path.name}.part")
         try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
+            write_whole(path, text)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise InputError(f"{path} cannot be written: {error.strerror}.", fix="name a file elsewhere.") from error
         self._remark(f"wrote {path}")
 

@@ -116,7 +116,7 @@ def encode(
         options.open_video(video, **reading).close()
     hush_transformers(quiet=True)
     from bimba.inference.encoded.encoding import Encoding
-    from bimba.inference.encoded.library import alone, sweep
+    from bimba.inference.encoded.library import alone_in, sweep
 
     loading = {
         "model": named, "base": base, "device": device, "dtype": dtype, "attn_implementation": attn_implementation,
@@ -126,7 +126,7 @@ def encode(
         loading, look.frames, look.sampling, look.fps, look.max_video_tokens, look.temporal_pooling, reading
     )
     told = Told(as_json=json_, quiet=quiet, total=len(entries))
-    with nullcontext() if library is None else alone(library):
+    with nullcontext() if library is None else alone_in(library):
         if library is not None:
             sweep(entries)
         if engine is Engine.ray:

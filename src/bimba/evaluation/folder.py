@@ -8,17 +8,15 @@ The folder of every evaluation:
 """
 
 import json
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from bimba.errors import InputError
+from bimba.files import alone, write_whole
 
 RUN_NAME, ANSWERS_NAME, RESULTS_NAME = "run.json", "answers.jsonl", "results.json"
-_LOCK_NAME = ".lock"
 _ABSENT = "nothing"
 _NO_DIFFERENCE = ("settings.model", "settings.base", "sessions")
 """Where a model lies makes no difference; its hash does."""
@@ -126,23 +124,13 @@ def make_folder(folder: Path) -> None:
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
     """Write a file whole or not at all."""
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(file)
+    write_whole(file, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-@contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Keep other runs out of a folder; the system opens the lock when this process ends, however it ends."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / _LOCK_NAME)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InputError(f"another process evaluates in {out}.", fix="wait for it, or name another folder.") from error
-    except OSError as error:
-        raise InputError(f"{out} cannot be written: {error}.", fix="name a folder you may write to.") from error
-    try:
-        yield
-    finally:
-        lock.release()
+def alone_in(out: Path) -> AbstractContextManager[None]:
+    """Keep other runs out of a folder.
+
+    Raises:
+        InputError: another one is in it, or it cannot be written to.
+    """
+    return alone(out, f"another process evaluates in {out}.", fix="wait for it, or name another folder.")

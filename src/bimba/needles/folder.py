@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bimba.errors import InputError
+from bimba.files import write_whole
 from bimba.needles.records import MANIFEST_NAME, Manifest, parse_manifest
 from bimba.needles.settings import Container
 from bimba.needles.writer import choose_encoding
@@ -52,12 +53,12 @@ def prepare_folder(folder: Path, manifest: Manifest, names: Sequence[str], *, ov
                 f"{folder} already has {unknown[0]}, but no {MANIFEST_NAME} that says how it was made.",
                 fix="choose another folder (--out), or pass --overwrite to replace it.",
             )
-    _write_text(folder / UNFINISHED_NAME, manifest.as_json())
+    write_whole(folder / UNFINISHED_NAME, manifest.as_json())
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write needles.json, now that all of its videos are there."""
-    _write_text(folder / MANIFEST_NAME, manifest.as_json())
+    write_whole(folder / MANIFEST_NAME, manifest.as_json())
     (folder / UNFINISHED_NAME).unlink(missing_ok=True)
 
 
@@ -115,9 +116,3 @@ def _clear(folder: Path, names: Sequence[str]) -> None:
         path.unlink()
     for name in sorted(left):
         (folder / name).unlink(missing_ok=True)
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

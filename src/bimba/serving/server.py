@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import numpy as np
 import uvicorn
-from filelock import FileLock, Timeout
 
-from bimba.errors import InputError
+from bimba.files import alone
 from bimba.inference.video_qa import VideoQA
 from bimba.serving.app import build_app
 from bimba.serving.engine.engine import Engine
@@ -89,7 +87,9 @@ def serving(
         InputError: another server uses the store, or the media root is no folder.
     """
     host, port = bound.getsockname()[:2]
-    with _alone(settings.store):
+    store = settings.store
+    taken, fix = f"another server uses {store}.", "name another folder (--store), or end it."
+    with alone(store, taken, fix=fix):
         metrics = Metrics()
         engine = Engine(qa, settings, metrics)
         files = FileStore(settings.store / "files", settings.limits)
@@ -126,19 +126,3 @@ def warm_up(qa: VideoQA[Any, Any]) -> None:
     """Let a model look at blank frames once, so that no first question waits until its kernels are compiled."""
     frames = np.zeros((max(qa.processor.least_frames, 2), 64, 64, 3), dtype=np.uint8)
     qa.ask(frames, "?", max_new_tokens=1)
-
-
-@contextmanager
-def _alone(store: Path) -> Iterator[None]:
-    """Keep other servers out of a store; the system opens the lock when this process ends, however it ends."""
-    lock = FileLock(store / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InputError(f"another server uses {store}.", fix="name another folder (--store), or end it.") from error
-    except OSError as error:
-        raise InputError(f"{store} cannot be written to: {error.strerror}.", fix="name another folder.") from error
-    try:
-        yield
-    finally:
-        lock.release()

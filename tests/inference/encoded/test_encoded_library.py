@@ -18,7 +18,7 @@ from bimba.inference.encoded.describing import settings_of
 from bimba.inference.encoded.library import (
     Entry,
     State,
-    alone,
+    alone_in,
     encode_each,
     has_videos,
     list_entries,
@@ -56,7 +56,7 @@ def pretend(video: Path) -> EncodedVideo:
 
 def run(folder: Path, library: Path) -> None:
     entries = list_entries(folder, library)
-    with alone(library):
+    with alone_in(library):
         todo = pending(entries, ENCODER, SETTINGS, overwrite=False)
         sweep(entries)
         for outcome in encode_each(todo, pretend):
@@ -125,7 +125,7 @@ def test_a_library_may_lie_where_the_videos_do(videos: Path) -> None:
 
 
 def test_two_runs_do_not_meet(videos: Path, tmp_path: Path) -> None:
-    with alone(tmp_path / "library"), pytest.raises(InputError, match="another process encodes into"):
+    with alone_in(tmp_path / "library"), pytest.raises(InputError, match="another process encodes into"):
         run(videos, tmp_path / "library")
     run(videos, tmp_path / "library")
     (tmp_path / "file").write_text("")

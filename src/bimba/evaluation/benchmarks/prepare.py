@@ -30,6 +30,7 @@ from bimba.evaluation.benchmarks.question import (
 )
 from bimba.evaluation.folder import make_folder
 from bimba.evaluation.metrics import METRICS
+from bimba.files import write_whole
 
 QUESTIONS_NAME, PREPARED_NAME = "questions.jsonl", "prepared.json"
 PLACE = "BIMBA_BENCHMARKS"
@@ -110,9 +111,7 @@ def prepare(benchmark: Benchmark, source: Path, out: Path, *, any_count: bool = 
         oddities=tuple(oddities(questions)),
         questions_sha256=_sha256(out / QUESTIONS_NAME),
     )
-    partial = out / f".{PREPARED_NAME}.partial"
-    partial.write_text(json.dumps(prepared.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
-    partial.replace(out / PREPARED_NAME)
+    write_whole(out / PREPARED_NAME, json.dumps(prepared.model_dump(mode="json"), indent=2) + "\n")
     return prepared
 
 

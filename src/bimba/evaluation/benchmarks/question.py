@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bimba.errors import InputError
 from bimba.evaluation.extraction import LETTERS
+from bimba.files import write_whole
 
 _WRITTEN_IF_SET = ("segment", "images_per_second")
 """Fields that few questions have; lines of the others are what they were before there were such questions."""
@@ -138,13 +139,12 @@ def oddities(questions: Sequence[Question]) -> list[str]:
 
 def write_questions(file: Path, questions: Iterable[Question]) -> None:
     """Write a file whole or not at all, a line each."""
-    partial = file.with_name(f".{file.name}.partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        for question in questions:
-            values = question.model_dump(mode="json")
-            written = {name: each for name, each in values.items() if each is not None or name not in _WRITTEN_IF_SET}
-            stream.write(json.dumps(written, ensure_ascii=False) + "\n")
-    partial.replace(file)
+    lines = []
+    for question in questions:
+        values = question.model_dump(mode="json")
+        written = {name: each for name, each in values.items() if each is not None or name not in _WRITTEN_IF_SET}
+        lines.append(json.dumps(written, ensure_ascii=False) + "\n")
+    write_whole(file, "".join(lines))
 
 
 def read_questions(file: Path) -> list[Question]:

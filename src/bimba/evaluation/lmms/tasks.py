@@ -24,6 +24,7 @@ from bimba.evaluation.benchmarks.prompts import prompt_version
 from bimba.evaluation.benchmarks.videos import checked_folder
 from bimba.evaluation.folder import make_folder
 from bimba.evaluation.lmms import functions
+from bimba.files import write_whole
 from bimba.text.prompts import VIDEO_TOKEN
 
 MAX_NEW_TOKENS = 16
@@ -71,10 +72,10 @@ def write_task(
     records = list(_records(benchmark, questions, checked_folder(videos), prompt))
     make_folder(out)
     lines = out.resolve() / f"{name}.jsonl"
-    _write(lines, (json.dumps(record, ensure_ascii=False) for record in records))
+    write_whole(lines, _lines(json.dumps(record, ensure_ascii=False) for record in records))
     version = f"benchmark {source.version}, prompt {prompt_version(benchmark, prompt)}"
     task = out / f"{name}.yaml"
-    _write(task, _yaml(benchmark, name, lines, version))
+    write_whole(task, _lines(_yaml(benchmark, name, lines, version)))
     return task
 
 
@@ -129,8 +130,5 @@ def _yaml(benchmark: Benchmark, name: str, lines: Path, version: str) -> Iterato
         yield "    higher_is_better: true"
 
 
-def _write(file: Path, lines: Iterable[str]) -> None:
-    """Write a file whole or not at all."""
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    partial.replace(file)
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)

@@ -7,7 +7,7 @@ from typing import Any
 
 from bimba.errors import InputError
 from bimba.evaluation.answering import Asker
-from bimba.evaluation.folder import RESULTS_NAME, RUN_NAME, alone, claim, read_any_results, read_json, write_json
+from bimba.evaluation.folder import RESULTS_NAME, RUN_NAME, alone_in, claim, read_any_results, read_json, write_json
 from bimba.evaluation.needles.asked import AskedVideo, asked_videos
 from bimba.evaluation.needles.described import BENCHMARK, BENCHMARK_VERSION, described
 from bimba.evaluation.needles.drawn import draw_results
@@ -77,7 +77,7 @@ def evaluate_needles(
     for name, number in (("batch_size", batch_size), ("limit", limit)):
         if number is not None and number < 1:
             raise InputError(f"{name} is {number}.", fix="take at least one.")
-    with alone(out):
+    with alone_in(out):
         run = claim(out, described(settings), has_answers=lambda: bool(read_lines(out / LINES_NAME)))
         file = out / LINES_NAME
         cut_torn_line(file)

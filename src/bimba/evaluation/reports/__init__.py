@@ -15,6 +15,7 @@ from bimba.evaluation.reports.drawn import PICTURE_NAME, draw_results
 from bimba.evaluation.reports.markdown import REPORT_NAME, report_text
 from bimba.evaluation.reports.outcomes import Said, outcomes_of
 from bimba.evaluation.reports.results import results_of
+from bimba.files import write_whole
 from bimba.provenance import code_and_machine
 
 __all__ = [
@@ -61,8 +62,6 @@ def write_report(
     """
     results = whole_results(run, benchmark, questions, answers)
     write_json(out / RESULTS_NAME, results)
-    partial = out / f".{REPORT_NAME}.partial"
-    partial.write_text(report_text(results), encoding="utf-8")
-    partial.replace(out / REPORT_NAME)
+    write_whole(out / REPORT_NAME, report_text(results))
     draw_results(results, out / PICTURE_NAME)
     return results

@@ -1,6 +1,7 @@
 """Questions and answers in, the file that a server scores out."""
 
 import csv
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from bimba.errors import InputError
 from bimba.evaluation.benchmarks import Benchmark, Question
 from bimba.evaluation.extraction import LETTERS
 from bimba.evaluation.reports.outcomes import Said, read_answers
+from bimba.files import write_whole
 
 KAGGLE_COMPETITION = "egoschema-public"
 INSTEAD = 0
@@ -63,13 +65,12 @@ def write_submission(
     unparsed = tuple(each.question.id for each in read if each.letter is None)
     name = f"submission_unparsed_as_{INSTEAD}.csv" if unparsed else "submission.csv"
     file = folder / name
-    partial = folder / f".{name}.partial"
-    with partial.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("q_uid", "answer"))
-        for each in read:
-            writer.writerow((each.question.id, INSTEAD if each.letter is None else LETTERS.index(each.letter)))
-    partial.replace(file)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("q_uid", "answer"))
+    for each in read:
+        writer.writerow((each.question.id, INSTEAD if each.letter is None else LETTERS.index(each.letter)))
+    write_whole(file, text.getvalue())
     message = f"{folder.name} ({len(unparsed)} unparsed as {INSTEAD})" if unparsed else folder.name
     command = f'kaggle competitions submit -c {KAGGLE_COMPETITION} -f "{file}" -m "{message}"'
     return Submission(file, len(read), unparsed, command)

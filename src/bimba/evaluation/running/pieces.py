@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bimba.errors import InputError
 from bimba.evaluation.folder import ANSWERS_NAME
+from bimba.files import write_whole
 
 PIECES_NAME = "pieces"
 _TRIES = 10
@@ -107,12 +108,9 @@ class Pieces:
         read = {path: until for path, until in self._read.items() if path.parent == self._folder and path.exists()}
         if not read and (self._out / ANSWERS_NAME).is_file():
             return False
-        partial = self._out / f".{ANSWERS_NAME}.partial"
-        with partial.open("w", encoding="utf-8") as stream:
-            stream.writelines(_line(self.answers[name]) for name in ids if name in self.answers)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(self._out / ANSWERS_NAME)
+        write_whole(
+            self._out / ANSWERS_NAME, "".join(_line(self.answers[name]) for name in ids if name in self.answers)
+        )
         for path, until in read.items():
             with suppress(FileNotFoundError):
                 if path.stat().st_size == until.size:

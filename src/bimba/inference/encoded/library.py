@@ -4,19 +4,16 @@ A video `2024/walk.mkv` below the folder goes to `2024/walk.mkv.bimba` below the
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from bimba.errors import BimbaError, InputError, VideoError
+from bimba.files import alone
 from bimba.inference.encoded.video import SUFFIX, EncodedVideo, is_ours, partials_of, read_about
 from bimba.video.info import VIDEO_SUFFIXES
-
-_LOCK_NAME = ".lock"
 
 
 class State(StrEnum):
@@ -159,29 +156,13 @@ def foreign(entry: Entry, reason: str, num_others: int = 0) -> InputError:
     )
 
 
-@contextmanager
-def alone(library: Path) -> Iterator[None]:
-    """Keep other runs out of a library; the system opens the lock when this process ends, however it ends.
+def alone_in(library: Path) -> AbstractContextManager[None]:
+    """Keep other runs out of a library.
 
     Raises:
         InputError: another one is at work there, or it cannot be written to.
     """
-    lock = FileLock(library / _LOCK_NAME)
-    try:
-        library.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InputError(
-            f"another process encodes into {library}.", fix="wait for it, or name another folder."
-        ) from error
-    except OSError as error:
-        raise InputError(
-            f"{library} cannot be written to: {error.strerror}.", fix="name a folder you may write to."
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+    return alone(library, f"another process encodes into {library}.", fix="wait for it, or name another folder.")
 
 
 def encode_each(entries: Iterable[Entry], encode: Callable[[Path], EncodedVideo]) -> Iterator[Outcome]:

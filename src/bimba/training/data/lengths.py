@@ -3,13 +3,13 @@
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from bimba.errors import InputError
+from bimba.files import write_whole
 from bimba.text.prompts import PROMPT_VERSION
 from bimba.training.data.example import Failure
 from bimba.training.data.example_dataset import ExampleDataset
@@ -118,12 +118,8 @@ def _checked(record: Any, key: str | None, num_samples: int) -> Lengths:
 
 def _remember(file: Path, key: str | None, lengths: list[int], failures: list[Failure]) -> None:
     record = {"key": key, "lengths": lengths, "failures": [[failure.name, failure.reason] for failure in failures]}
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(record), encoding="utf-8")
-        partial.replace(file)
+        write_whole(file, json.dumps(record))
     except OSError as error:  # measuring again next time is all that it costs
         logger.warning("the lengths of the samples cannot be kept in %s: %s", file, error)
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)

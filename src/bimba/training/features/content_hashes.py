@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bimba.errors import VideoError
+from bimba.files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -97,12 +98,8 @@ def _remembered(record: Path, stamp: str) -> str | None:
 
 def _remember(record: Path, path: Path, stamp: str, content: str) -> None:
     """Write a record; where that cannot be done, the file is read again next time."""
-    partial = record.with_name(f".{record.name}.{os.getpid()}.partial")
     try:
         record.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps({"path": str(path), "stamp": stamp, "content": content}), encoding="utf-8")
-        partial.replace(record)
+        write_whole(record, json.dumps({"path": str(path), "stamp": stamp, "content": content}))
     except OSError as error:
         logger.info("the content hash of %s is not remembered: %s", path, error)
-        with suppress(OSError):
-            partial.unlink()

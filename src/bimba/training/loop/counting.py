@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from bimba.errors import TrainingError
+from bimba.files import write_whole
 from bimba.training.data.collator import BatchInfo
 from bimba.training.loop.environment import gathered, is_first, summed
-from bimba.training.loop.saving import write_whole
 
 logger = logging.getLogger(__name__)
 

@@ -14,22 +14,20 @@ The folder:
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from bimba.errors import InputError, TrainingError
+from bimba.files import alone, write_whole
 from bimba.training.data.store import SampleStore
 from bimba.training.loop.environment import gathered
-from bimba.training.loop.saving import clear, whole_checkpoint, write_whole
+from bimba.training.loop.saving import clear, whole_checkpoint
 from bimba.training.recipe.reading import differences, read_recipe, recipe_as_yaml
 from bimba.training.recipe.settings import Recipe
 
 RECIPE_NAME, RUN_NAME, RESULT_NAME = "recipe.yaml", "run.json", "model"
-_LOCK_NAME = ".lock"
+_ELSEWHERE = "wait for it, end it, or name another folder: output=DIR"
 
 MAY_CHANGE = (
     "output", "log.", "save.every", "save.keep", "data.workers", "data.prefetch", "data.cache", "data.max_failed",
@@ -77,7 +75,7 @@ def claim(recipe: Recipe, held: ExitStack) -> Claim:
         raise InputError(f"{run} is there already, and is no training run.", fix="name a new folder: output=DIR")
     try:
         run.mkdir(parents=True, exist_ok=True)
-        held.enter_context(_alone(run))
+        held.enter_context(alone(run, f"another process is training in {run}.", fix=_ELSEWHERE))
         write_whole(run / RECIPE_NAME, recipe_as_yaml(recipe))
         checkpoint = whole_checkpoint(run)
         clear(run, checkpoint)
@@ -86,22 +84,6 @@ def claim(recipe: Recipe, held: ExitStack) -> Claim:
     except OSError as error:
         raise TrainingError(f"{run} cannot be written: {error}.", fix="name a folder you may write to.") from error
     return Claim(is_finished=False, checkpoint=checkpoint)
-
-
-@contextmanager
-def _alone(run: Path) -> Iterator[None]:
-    """Keep other runs out; the system opens the lock when this process ends, however it ends."""
-    lock = FileLock(run / _LOCK_NAME)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InputError(
-            f"another process is training in {run}.", fix="wait for it, end it, or name another folder: output=DIR"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def changes(recipe: Recipe) -> list[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bimba.errors import TrainingError
+from bimba.files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -58,16 +59,6 @@ def seal(run: Path, step: int) -> Path:
     folder.rename(place)
     _reach_disk(run)
     return place
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a small file so that it is there whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def whole_checkpoint(run: Path) -> Path | None:

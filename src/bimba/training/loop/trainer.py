@@ -23,6 +23,7 @@ from torch.utils.data import Dataset, Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from bimba.errors import CheckpointError, TrainingError
+from bimba.files import write_whole
 from bimba.models.kinds import VideoModel
 from bimba.models.vamba.pixels import PatchSettings, normalise
 from bimba.training.data.collator import Collator
@@ -40,7 +41,6 @@ from bimba.training.loop.saving import (
     seal,
     step_of,
     unfinished,
-    write_whole,
 )
 from bimba.training.model.distillation import Teacher
 from bimba.training.model.parts import MUON, Trained, parameter_groups, part_of

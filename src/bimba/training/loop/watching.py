@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from bimba.files import write_whole
 from bimba.training.loop.environment import is_first
-from bimba.training.loop.saving import cannot_write, write_whole
+from bimba.training.loop.saving import cannot_write
 
 LOG_NAME = "log.jsonl"
 
