@@ -5,11 +5,15 @@ Run by `make wheel`; not a pytest module, because it makes a virtual environment
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 import venv
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -74,6 +78,56 @@ def check_evaluation(bimba: Path, place: Path, video: str) -> None:
         assert (place / "results" / name).is_file(), name
 
 
+def check_serving(bimba: Path, place: Path, pip: Sequence[object], wheel: Path, video: str) -> None:
+    """Without its extra the server names it; with it, a page and answers come, and it ends when it is told to."""
+    serve = (bimba, "serve", "--port", "0")
+    done = subprocess.run(serve, cwd=place, text=True, capture_output=True, check=False)
+    assert (done.returncode, 'pip install "bimba[serve]"' in done.stderr) == (2, True), done
+    run(*pip, f"{wheel}[serve]", cwd=place)
+    told = place / "serve.txt"
+    print("$ bimba serve --port 0 --media-root videos")
+    command = (*serve, "--media-root", Path(video).parent)
+    with told.open("w") as stderr, subprocess.Popen(command, cwd=place, stderr=stderr) as server:
+        try:
+            address = _address(told, server)
+            assert json.loads(_asked(f"{address}/healthz"))["status"] == "ok"
+            assert "gradio" in _asked(f"{address}/")
+            url = {"type": "video_url", "video_url": {"url": Path(video).name}}
+            content = [url, {"type": "text", "text": "What appears first in the video?"}]
+            body = {
+                "model": "bimba-nano",
+                "messages": [{"role": "user", "content": content}],
+                "bimba": {"evidence": True},
+            }
+            answer = json.loads(_asked(f"{address}/v1/chat/completions", body))
+            print(answer["choices"][0]["message"]["content"], answer["usage"])
+            assert answer["bimba"]["evidence"]["moments"], answer
+            server.terminate()
+            assert server.wait(60) == 0
+        finally:
+            server.kill()
+            print(told.read_text())
+
+
+def _address(told: Path, server: subprocess.Popen[bytes]) -> str:
+    """Where a server is that has said so."""
+    while server.poll() is None:
+        found = re.search(r"^page +(\S+)/$", told.read_text(), re.MULTILINE)
+        if found:
+            return found.group(1)
+        time.sleep(0.1)
+    sys.exit(f"the server ended with {server.returncode}")
+
+
+def _asked(url: str, body: dict[str, object] | None = None) -> str:
+    """What a server of this machine answers."""
+    request = urllib.request.Request(url, None if body is None else json.dumps(body).encode())
+    request.add_header("Content-Type", "application/json")
+    with urllib.request.urlopen(request, timeout=120) as response:
+        text: str = response.read().decode()
+    return text
+
+
 def main() -> None:
     """Build, install, use."""
     with tempfile.TemporaryDirectory() as folder:
@@ -112,6 +166,7 @@ def main() -> None:
         print(run(bimba, "convert", "--reverse", "tiny", "released", cwd=place))
         again = json.loads(run(*words[:5], "released", *words[6:], "--max-new-tokens", "8", "--json", cwd=place))
         assert again["token_ids"] == answer["token_ids"], "the released layout holds the same model"
+        check_serving(bimba, place, pip, wheel, made["videos"][0])
     print("the installed wheel works")
 
 
