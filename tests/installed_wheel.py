@@ -13,7 +13,7 @@ import time
 import urllib.request
 import venv
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -119,7 +119,7 @@ def _address(told: Path, server: subprocess.Popen[bytes]) -> str:
     sys.exit(f"the server ended with {server.returncode}")
 
 
-def _asked(url: str, body: dict[str, object] | None = None) -> str:
+def _asked(url: str, body: Mapping[str, object] | None = None) -> str:
     """What a server of this machine answers."""
     request = urllib.request.Request(url, None if body is None else json.dumps(body).encode())
     request.add_header("Content-Type", "application/json")
