@@ -28,3 +28,7 @@ class CheckpointError(BimbaError):
 
 class TrainingError(BimbaError):
     """A training run cannot go on: its loss is no number, too many samples are unreadable, or the disk is full."""
+
+
+class GenerationError(BimbaError):
+    """A model cannot answer: its scores are no numbers."""

@@ -1,51 +1,28 @@
 """Answers that share steps: each is what the model answers alone, whoever joins and leaves meanwhile."""
 
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from batch_runs import QUESTIONS, asked, frames, run, without_numbers, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import DynamicCache, GPT2Config, Mamba2Config, MistralConfig
+from transformers import DynamicCache
 
-import bimba
 from bimba.inference import VideoQA
 from bimba.inference.prefix import empty_cache
-from bimba.models.bimba.modeling import BimbaForConditionalGeneration
-from bimba.models.bimba.tiny import tiny_config, tiny_model
-from bimba.serving.engine.alone import answer_alone
+from bimba.models.bimba.tiny import tiny_model
 from bimba.serving.engine.batch import Batch
 from bimba.serving.engine.choosing import NONE, choose
 from bimba.serving.engine.prefixes import Prefixes
-from bimba.serving.engine.prompt import Prompt, write_prompt
+from bimba.serving.engine.prompt import write_prompt
 from bimba.serving.engine.rows import Rows
-from bimba.serving.engine.sharing import why_alone
 from bimba.serving.engine.text import AnswerText
-from bimba.serving.engine.ticket import Asked, Done, Drawing, Scored
+from bimba.serving.engine.ticket import Done, Scored
 from bimba.serving.protocol.responses import logprobs_of
 from bimba.serving.refusals import RefusedError
-from bimba.text.prompts import Message
-from serving_runs import Kept
-from vamba_model import save_tiny_vamba
-
-QUESTIONS = ("What is there?", "And what comes after the red square, if anything does?", "Why?", "Is it a dog " * 9)
-
-
-def frames(count: int) -> np.ndarray:
-    """Frames of noise, always the same."""
-    return np.random.default_rng(count).integers(0, 255, (count, 40, 50, 3), dtype=np.uint8)
-
-
-def written(qa: VideoQA[Any, Any], kept: Kept, video: np.ndarray | None = None) -> Prompt:
-    """The prompt of a question, its video encoded."""
-    clip = None
-    if video is not None:
-        clip = qa.encode(video, num_frames=len(video)).clip
-    return write_prompt(qa, kept.ticket, clip, most_new_tokens=12)
 
 
 def test_the_next_question_about_a_video_reads_what_it_adds(tiny: VideoQA) -> None:
@@ -99,15 +76,6 @@ def test_answers_that_are_processed_together_are_not_alike_by_chance(tiny: Video
         question = kept.ticket.asked.turns[0].content
         alone = tiny.ask(None, question, max_new_tokens=10, **kept.ticket.asked.drawing.options)
         assert list(kept.done.token_ids) == alone.token_ids
-
-
-def asked(question: str, **drawing: Any) -> Kept:
-    return Kept(Asked((Message("user", question),), drawing=Drawing(**drawing), is_streamed=True))
-
-
-def run(batch: Batch) -> None:
-    while not batch.is_idle:
-        batch.step()
 
 
 def test_rows_that_join_and_leave_answer_as_they_would_alone(tiny: VideoQA) -> None:
@@ -231,9 +199,7 @@ def test_scores_that_are_no_numbers_are_no_token() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"temperature": 1.0}], ids=["greedy", "sampled"])
 def test_an_answer_of_no_numbers_fails_and_is_not_made_up(options: dict[str, Any]) -> None:
-    qa = VideoQA(*tiny_model(seed=0))
-    with torch.no_grad():
-        qa.model.language_model.get_output_embeddings().weight.fill_(torch.nan)
+    qa = without_numbers(VideoQA(*tiny_model(seed=0)))
     batch = Batch(qa, most_running=2, prefill_tokens=1000)
     kept = asked("Why?", max_new_tokens=3, options=options, num_alternatives=2)
     batch.add(written(qa, kept))
@@ -315,85 +281,6 @@ def test_memory_that_is_not_there_ends_the_running_and_not_the_next(
     batch.add(written(tiny, second))
     run(batch)
     assert list(second.done.token_ids) == tiny.ask(None, "Why?", max_new_tokens=5).token_ids
-
-
-def other_language(config: Any) -> VideoQA:
-    """The tiny model with another language model."""
-    _, processor = tiny_model(seed=0)
-    ours = tiny_config(320)
-    ours.text_config = config
-    ours.tokenizer_size, ours.video_token_id = len(processor.tokenizer), processor.video_token_id
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = BimbaForConditionalGeneration(ours)
-    model.eval()  # type: ignore[no-untyped-call] # untyped there
-    return VideoQA(model, processor)
-
-
-def test_absolute_places_are_each_rows_own() -> None:
-    qa = other_language(GPT2Config(vocab_size=320, n_embd=64, n_layer=2, n_head=4, bos_token_id=1, eos_token_id=2))
-    assert why_alone(qa) is None
-    batch = Batch(qa, most_running=3, prefill_tokens=20)
-    told = [asked(question, max_new_tokens=8) for question in QUESTIONS]
-    for kept in told:
-        batch.add(written(qa, kept))
-    run(batch)
-    for kept, question in zip(told, QUESTIONS, strict=True):
-        assert list(kept.done.token_ids) == qa.ask(None, question, max_new_tokens=8).token_ids
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        Mamba2Config(
-            vocab_size=320, hidden_size=64, num_heads=8, head_dim=16, state_size=16, num_hidden_layers=2, n_groups=1
-        ),
-        MistralConfig(
-            vocab_size=320, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
-            num_key_value_heads=2, sliding_window=16,
-        ),
-    ],
-    ids=["recurrent", "sliding window"],
-)  # fmt: skip
-def test_models_whose_rows_cannot_share_steps_are_found_out(config: Any) -> None:
-    assert "no plain keys and values" in (why_alone(other_language(config)) or "")
-
-
-def test_a_model_that_does_not_keep_places_apart_is_found_out(tiny: VideoQA, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = Rows.step
-
-    def with_the_longest_ones_places(self: Rows, device: torch.device) -> Any:
-        cache, mask, places = step(self, device)
-        return cache, mask, places.max().expand_as(places)
-
-    monkeypatch.setattr(Rows, "step", with_the_longest_ones_places)
-    assert "answers otherwise" in (why_alone(tiny) or "")
-
-
-@pytest.mark.parametrize("options", [{}, {"temperature": 0.9}], ids=["greedy", "sampled"])
-def test_vamba_answers_alone_as_asked_alone(options: dict[str, Any], golden: Path, tmp_path: Path) -> None:
-    qa: VideoQA[Any, Any] = bimba.load(save_tiny_vamba(golden, tmp_path / "vamba"))
-    assert "beside the prompt" in (why_alone(qa) or "")
-    kept = asked("Why?", max_new_tokens=8, seed=5, options=options)
-    answer_alone(qa, written(qa, kept))
-    torch.manual_seed(5)
-    alone = qa.ask(None, "Why?", max_new_tokens=8, **options)
-    assert list(kept.done.token_ids) == alone.token_ids
-    assert kept.text == alone.text
-
-
-def test_an_answer_alone_stops_at_its_stop_text_and_when_nobody_waits(tiny: VideoQA) -> None:
-    whole = tiny.ask(None, "Why?", max_new_tokens=16)
-    stopped = asked("Why?", max_new_tokens=16, stops=(whole.text[4:6],))
-    answer_alone(tiny, written(tiny, stopped))
-    assert stopped.text == whole.text[:4]
-    assert stopped.done.reason == "stop"
-    assert len(stopped.done.token_ids) < len(whole.token_ids)
-    given_up = asked("Why?", max_new_tokens=16)
-    prompt = written(tiny, given_up)
-    given_up.ticket.give_up()
-    answer_alone(tiny, prompt)
-    assert given_up.refusal.code == "cancelled"
 
 
 @given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=6), leaving=st.lists(st.integers(0, 5), max_size=4))

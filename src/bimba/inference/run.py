@@ -15,13 +15,15 @@ import torch
 from torch import Tensor
 from transformers import (
     GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
     PreTrainedTokenizerBase,
     StoppingCriteria,
     StoppingCriteriaList,
     TextStreamer,
 )
 
-from bimba.errors import InputError
+from bimba.errors import GenerationError, InputError
 from bimba.inference.answer import Answer
 from bimba.inference.clip import Clip
 from bimba.inference.evidence import Evidence, Method, find_evidence
@@ -61,6 +63,9 @@ class Run:
         Args:
             on_text: called with pieces of the text as they come.
             stopping: more reasons to stop than the settings'.
+
+        Raises:
+            GenerationError: the scores of a token are no numbers.
         """
         ids = torch.tensor([self.request.input_ids], device=self.model.input_device)
         listener = Listener(self.processor.tokenizer, on_text)
@@ -77,6 +82,7 @@ class Run:
                 tokenizer=self.processor.tokenizer,
                 streamer=None if with_beams else listener,
                 stopping_criteria=stopping,
+                logits_processor=LogitsProcessorList([_OnlyNumbers()]),
                 **known,
             )
         if listener.first_token_seconds is not None:
@@ -252,3 +258,20 @@ class _StopWhenSet(StoppingCriteria):
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:  # noqa: ARG002
         return torch.full((input_ids.shape[0],), self.event.is_set(), device=input_ids.device, dtype=torch.bool)
+
+
+class _OnlyNumbers(LogitsProcessor):
+    """Ends an answer whose scores are no numbers; the likeliest of these would be some token, time and again."""
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002 - transformers calls it so
+        """[B, vocabulary] -> the same.
+
+        Raises:
+            GenerationError: a row has one that is no number or infinite, or nothing that could come.
+        """
+        if not bool(scores.max(-1).values.isfinite().all()):
+            raise GenerationError(
+                "the model's scores of the next token are no numbers (NaN or infinite).",
+                fix="load it with numbers of a larger range (dtype float32 or bfloat16), or fetch its weights again.",
+            )
+        return scores

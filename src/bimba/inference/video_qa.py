@@ -41,7 +41,6 @@ from bimba.video.sampling import SamplingOrRate
 
 _SHORTEST_QUESTION = "?"
 
-
 M = TypeVar("M", bound=VideoModel, default=BimbaForConditionalGeneration)
 P = TypeVar("P", bound=VideoProcessor, default=BimbaProcessor)
 

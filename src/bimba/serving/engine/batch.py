@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from bimba.errors import BimbaError
+from bimba.errors import BimbaError, GenerationError
 from bimba.inference.prefix import empty_cache
 from bimba.inference.video_qa import VideoQA
 from bimba.serving.engine.choosing import NONE, alike, choose
@@ -287,7 +287,7 @@ def _taken(answer: Running, token: int, logits: Tensor) -> Done | RefusedError |
 
 def why_failed(error: Exception) -> RefusedError:
     """What a caller is told of an error; the log has those whole that are not his."""
-    if isinstance(error, BimbaError):
+    if isinstance(error, BimbaError) and not isinstance(error, GenerationError):
         return refused(error, None)
     logger.error("an answer failed", exc_info=error)
     is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
