@@ -9,16 +9,14 @@ import torch
 from batch_runs import QUESTIONS, asked, frames, run, without_numbers, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import DynamicCache
 
 from bimba.inference import VideoQA
-from bimba.inference.prefix import empty_cache
 from bimba.models.bimba.tiny import tiny_model
 from bimba.serving.engine.batch import Batch
 from bimba.serving.engine.choosing import NONE, choose
 from bimba.serving.engine.prefixes import Prefixes
 from bimba.serving.engine.prompt import write_prompt
-from bimba.serving.engine.rows import Rows
+from bimba.serving.engine.rows import Layers, Rows
 from bimba.serving.engine.text import AnswerText
 from bimba.serving.engine.ticket import Done, Scored
 from bimba.serving.protocol.responses import logprobs_of
@@ -44,23 +42,31 @@ def test_the_next_question_about_a_video_reads_what_it_adds(tiny: VideoQA) -> No
     assert list(kept.done.token_ids) == tiny.ask(other, QUESTIONS[0], max_new_tokens=6).token_ids
 
 
-def test_prompts_are_kept_as_far_as_there_is_room(tiny: VideoQA) -> None:
-    def cache(length: int) -> DynamicCache:
-        made = empty_cache(tiny.model.text_model)
-        assert made is not None
-        for layer in range(2):
-            made.update(torch.zeros(1, 2, length, 16), torch.zeros(1, 2, length, 16), layer)
-        return made
+def test_prompts_are_kept_as_far_as_there_is_room() -> None:
+    def layers(length: int) -> Layers:
+        return [(torch.randn(1, 2, length, 16), torch.randn(1, 2, length, 16)) for _ in range(2)]
 
     each = 2 * 2 * 2 * 10 * 16 * 4  # layers, keys and values, heads, tokens, width, bytes
-    prefixes = Prefixes(2 * each)
-    for name in "abc":
-        prefixes.keep(cache(10), name, range(10))
-    prefixes.keep(cache(30), "too large", range(30))
-    prefixes.keep(cache(10), None, range(10))
-    known = {name: prefixes.fill(cache(0), name, range(20)) for name in ("a", "b", "c", "too large", None)}
-    assert known == {"a": 0, "b": 10, "c": 10, "too large": 0, None: 0}
-    assert prefixes.fill(cache(0), "c", range(10)) == 9  # something has to be read for there to be a next token
+    prefixes, told = Prefixes(2 * each), {name: layers(10) for name in "abc"}
+    for name, its in told.items():
+        prefixes.keep(name, range(10), its)
+    prefixes.keep("too large", range(30), layers(30))
+    prefixes.keep(None, range(10), layers(10))
+    known = {name: prefixes.known(name, range(20)) for name in ("a", "b", "c", "too large", None)}
+    assert {name: its[0][0].shape[2] if its else 0 for name, its in known.items()} == {
+        "a": 0, "b": 10, "c": 10, "too large": 0, None: 0,
+    }  # fmt: skip
+    assert torch.equal(known["b"][1][1], told["b"][1][1])
+    assert prefixes.known("c", range(10))[0][0].shape[2] == 9  # something has to be read for there to be a next token
+    assert prefixes.known("c", range(5, 10)) == ()
+
+
+def test_a_prompt_that_adds_little_is_not_kept_again() -> None:
+    prefixes = Prefixes(10**9)
+    layers = [(torch.zeros(1, 2, 200, 16), torch.zeros(1, 2, 200, 16))]
+    for length in (10, 40, 120):
+        prefixes.keep("a", range(length), [(keys[..., :length, :], values[..., :length, :]) for keys, values in layers])
+        assert prefixes.known("a", range(500))[0][0].shape[2] == (120 if length == 120 else 10)
 
 
 @pytest.mark.parametrize("penalty", [1.0, 1.3])
@@ -168,7 +174,7 @@ def test_what_one_prompt_breaks_is_its_own(tiny: VideoQA) -> None:
     batch = Batch(tiny, most_running=4, prefill_tokens=16)
     good, bad = asked(QUESTIONS[0], max_new_tokens=9), asked(QUESTIONS[1], max_new_tokens=9)
     batch.add(written(tiny, good))
-    batch.add(replace(written(tiny, bad), features=torch.zeros(3, 5)))
+    batch.add(replace(written(tiny, bad, frames(2)), features=torch.zeros(3, 5)))
     run(batch)
     assert bad.refusal.status == 500
     assert list(good.done.token_ids) == tiny.ask(None, QUESTIONS[0], max_new_tokens=9).token_ids
@@ -283,33 +289,112 @@ def test_memory_that_is_not_there_ends_the_running_and_not_the_next(
     assert list(second.done.token_ids) == tiny.ask(None, "Why?", max_new_tokens=5).token_ids
 
 
-@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=6), leaving=st.lists(st.integers(0, 5), max_size=4))
-@settings(max_examples=20, deadline=None)
-def test_rows_hold_what_joined(lengths: list[int], leaving: list[int]) -> None:
-    model = tiny_model(seed=0)[0].language_model
-    rows, held = Rows(), []
+@given(
+    lengths=st.lists(st.integers(0, 40), min_size=1, max_size=6),
+    leaving=st.lists(st.integers(0, 5), max_size=4),
+    counts=st.lists(st.integers(1, 7), min_size=6, max_size=6),
+)
+@settings(max_examples=40, deadline=None)
+def test_rows_hold_what_joined(lengths: list[int], leaving: list[int], counts: list[int]) -> None:
+    rows, held = Rows(2), []
     for length in lengths:
-        cache = empty_cache(model)
-        assert cache is not None
-        for layer in range(2):
-            cache.update(torch.randn(1, 2, length, 16), torch.randn(1, 2, length, 16), layer)
-        rows.join(cache)
-        held.append(cache)
+        layers = [(torch.randn(1, 2, length, 16), torch.randn(1, 2, length, 16)) for _ in range(2)]
+        rows.join(layers if length else ())
+        held.append(layers)
     for row in leaving:
         if row < len(held) and len(held) > 1:
             rows.leave(row)
             held[row] = held[-1]
             held.pop()
-    new = torch.randn(2, 2, len(held), 2, 1, 16)
-    shared, mask, places = rows.step(torch.device("cpu"))
+    counts = counts[: len(held)]
+    longest = max(counts)
+    new = torch.randn(2, 2, len(held), 2, longest, 16)
+    shared, mask, places = rows.step(torch.device("cpu"), counts)
     for layer in range(2):
         keys, values = shared.update(new[layer, 0], new[layer, 1], layer)
-        for row, its in enumerate(held):
-            length = its.get_seq_length()
-            assert places[row, 0] == length
-            assert mask[row].tolist() == [1] * (length + 1) + [0] * (mask.shape[1] - length - 1)
-            kept: Any = its.layers[layer]
-            assert torch.equal(keys[row, :, :length], kept.keys[0])
-            assert torch.equal(values[row, :, :length], kept.values[0])
-            assert torch.equal(keys[row, :, length], new[layer, 0, row, :, 0])
-            assert torch.equal(values[row, :, length], new[layer, 1, row, :, 0])
+        for row, (its, count) in enumerate(zip(held, counts, strict=True)):
+            length = its[layer][0].shape[2]
+            assert places[row, longest - count :].tolist() == list(range(length, length + count))
+            own = new[layer, :, row, :, longest - count :]
+            for read, old, added in ((keys, its[layer][0], own[0]), (values, its[layer][1], own[1])):
+                assert torch.equal(read[row, :, : length + count], torch.cat([old[0], added], dim=1))
+            if mask.ndim == 2:
+                assert mask[row].tolist() == [1] * (length + count) + [0] * (mask.shape[1] - length - count)
+            else:
+                seen = mask[row, 0, longest - count :].sum(-1).tolist()
+                assert seen == list(range(length + 1, length + count + 1))
+            assert shared.get_mask_sizes(longest, layer)[0] == keys.shape[2]
+    rows.stepped(counts)
+    for row, (its, count) in enumerate(zip(held, counts, strict=True)):
+        assert rows.row(row)[0][0].shape[2] == its[0][0].shape[2] + count
+
+
+def test_nothing_is_left_of_a_row_that_was_no_number() -> None:
+    rows = Rows(1)
+    for _ in range(2):
+        rows.join([(torch.full((1, 2, 30, 16), torch.nan), torch.full((1, 2, 30, 16), torch.nan))])
+    rows.leave(1)
+    for layers in ([(torch.ones(1, 2, 4, 16), torch.ones(1, 2, 4, 16))], ()):
+        rows.join(layers)
+        shared, _, _ = rows.step(torch.device("cpu"))
+        new = torch.ones(2, 2, 1, 16)
+        keys, values = shared.update(new, new, 0)
+        assert bool(keys[1].isfinite().all() and values[1].isfinite().all())
+        rows.leave(1)
+
+
+@pytest.mark.parametrize("prefill_tokens", [20, 60, 1000])
+def test_prompts_that_are_read_together_are_answered_as_they_would_be_alone(tiny: VideoQA, prefill_tokens: int) -> None:
+    batch = Batch(tiny, most_running=5, prefill_tokens=prefill_tokens, prefix_bytes=10**9)
+    videos = [frames(4), frames(7), None]
+    told = []
+    for index, question in enumerate(QUESTIONS * 4):
+        video = videos[index % 3]
+        kept = asked(question, max_new_tokens=2 + index % 7)
+        clip = None if video is None else tiny.encode(video, num_frames=len(video)).clip
+        batch.add(write_prompt(tiny, kept.ticket, clip, 12, None if video is None else f"video {len(video)}"))
+        told.append((kept, question, video, 2 + index % 7))
+    together = 0
+    while not batch.is_idle:
+        batch.step()
+        together = max(together, len(batch._readings.running))
+    for kept, question, video, most in told:
+        look: dict[str, Any] = {} if video is None else {"num_frames": len(video)}
+        alone = tiny.ask(video, question, max_new_tokens=most, **look)
+        assert list(kept.done.token_ids) == alone.token_ids
+    known = [kept.done.num_known for kept, _, video, _ in told if video is not None]
+    assert sum(number == 0 for number in known) == 2  # each video was read once
+    assert together > 1 or prefill_tokens == 1000  # read to their end within a step
+
+
+def test_whose_error_it_is_shows_when_each_is_read_by_itself(tiny: VideoQA, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = Batch(tiny, most_running=8, prefill_tokens=1000)
+    told = [asked(question, max_new_tokens=5) for question in QUESTIONS[:3]]
+    for kept in told:
+        batch.add(written(tiny, kept))
+    bad = len(batch._waiting[1].request.input_ids)
+    forward = batch._readings._forward
+
+    def breaks(embeds: torch.Tensor, *others: Any) -> torch.Tensor:
+        if embeds.shape[1] >= bad:
+            raise ValueError("not this one")
+        return forward(embeds, *others)
+
+    monkeypatch.setattr(batch._readings, "_forward", breaks)
+    run(batch)
+    assert told[1].refusal.status == 500
+    for index in (0, 2):
+        assert list(told[index].done.token_ids) == tiny.ask(None, QUESTIONS[index], max_new_tokens=5).token_ids
+
+
+def test_few_prompts_wait_for_others_and_never_long(tiny: VideoQA) -> None:
+    batch = Batch(tiny, most_running=3, prefill_tokens=1000)
+    told = [asked("Why?", max_new_tokens=most) for most in (30, 30, 3, 3, 3)]
+    for kept in told:
+        batch.add(written(tiny, kept))
+    steps = 0
+    while not told[-1].ended.is_set():
+        batch.step()
+        steps += 1
+    assert steps < 30
+    assert not told[0].ended.is_set()

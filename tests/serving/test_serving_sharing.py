@@ -16,7 +16,7 @@ from bimba.models.bimba.tiny import tiny_config, tiny_model
 from bimba.serving.engine.alone import answer_alone
 from bimba.serving.engine.batch import Batch, why_failed
 from bimba.serving.engine.rows import Rows
-from bimba.serving.engine.sharing import why_alone
+from bimba.serving.engine.sharing import reads_together, why_alone
 from vamba_model import save_tiny_vamba
 
 
@@ -65,12 +65,20 @@ def test_models_whose_rows_cannot_share_steps_are_found_out(config: Any) -> None
 def test_a_model_that_does_not_keep_places_apart_is_found_out(tiny: VideoQA, monkeypatch: pytest.MonkeyPatch) -> None:
     step = Rows.step
 
-    def with_the_longest_ones_places(self: Rows, device: torch.device) -> Any:
-        cache, mask, places = step(self, device)
+    def with_the_longest_ones_places(self: Rows, *how: Any) -> Any:
+        cache, mask, places = step(self, *how)
         return cache, mask, places.max().expand_as(places)
 
     monkeypatch.setattr(Rows, "step", with_the_longest_ones_places)
     assert "answers otherwise" in (why_alone(tiny) or "")
+    assert not reads_together(tiny)
+
+
+def test_prompts_are_read_together_where_attention_takes_what_each_token_sees() -> None:
+    for name, is_so in (("sdpa", True), ("eager", True), ("flex_attention", False)):
+        qa = VideoQA(*tiny_model(seed=0))
+        qa.model.language_model.config._attn_implementation = name
+        assert reads_together(qa) == is_so
 
 
 @pytest.mark.parametrize("options", [{}, {"temperature": 0.9}], ids=["greedy", "sampled"])

@@ -13,38 +13,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from bimba.errors import BimbaError, GenerationError
 from bimba.inference.prefix import empty_cache
 from bimba.inference.video_qa import VideoQA
-from bimba.serving.engine.choosing import NONE, alike, choose
-from bimba.serving.engine.prefixes import Prefixes
-from bimba.serving.engine.prompt import Prepared, Prompt, prepare
-from bimba.serving.engine.rows import Rows
+from bimba.serving.engine.choosing import NONE, choose
+from bimba.serving.engine.prompt import Prompt
+from bimba.serving.engine.reading import Reading, Readings
+from bimba.serving.engine.rows import Layers, Rows
+from bimba.serving.engine.sharing import as_attention_takes_it
 from bimba.serving.engine.text import AnswerText
 from bimba.serving.engine.ticket import Done, Piece, Scored
 from bimba.serving.refusals import RefusedError, refused, unfinished
 
 logger = logging.getLogger(__name__)
 
-
-class Reading:
-    """A prompt that is being read.
-
-    Args:
-        prompt: it.
-        prepared: what transformers makes of it.
-        cache: that holds what is known of it.
-
-    Attributes:
-        num_known: tokens that need not be read.
-        num_read: tokens that are in the cache.
-    """
-
-    def __init__(self, prompt: Prompt, prepared: Prepared, cache: DynamicCache) -> None:
-        self.prompt, self.prepared, self.cache = prompt, prepared, cache
-        self.num_read = self.num_known = cache.get_seq_length()
+_FEW, _MOST_HELD = 4, 4
+"""So many prompts are read together sooner than one by one as places get free; held up for so many steps at most."""
 
 
 class Running:
@@ -65,8 +50,8 @@ class Running:
         self._scored: list[Scored] = []
         self.token_ids: list[int] = []
         self.processors, self.do_sample = prepared.processors, bool(prepared.settings.do_sample)
-        self.alike = alike(prepared.settings, prepared.processors)
-        self.chance = torch.Generator(prepared.embeds.device)
+        self.alike = prepared.alike
+        self.chance = torch.Generator(reading.embeds.device)
         self.chance.manual_seed(self.chance.seed() if drawing.seed is None else drawing.seed)
 
     def score(self, token_id: int, logits: Tensor) -> None:
@@ -91,6 +76,8 @@ class Running:
 
     def _is_stopped_otherwise(self) -> bool:
         """Whether a criterion of the checkpoint's own settings ends the answer."""
+        if not self._criteria:
+            return False
         ids, none = torch.tensor([self.token_ids]), torch.empty(0)
         calls: tuple[Any, ...] = self._criteria
         return any(bool(criterion(ids, none).any()) for criterion in calls)
@@ -107,8 +94,9 @@ class Batch:
     Args:
         qa: a model whose language model has plain keys and values.
         most_running: answers at once.
-        prefill_tokens: of a prompt that are read between two steps.
+        prefill_tokens: of prompts that are read between two steps.
         prefix_bytes: of what was read of prompts that are kept for the next ones about the same videos.
+        reads_together: whether several prompts may be read at a time.
         on_tokens: told how many tokens have been generated.
     """
 
@@ -119,20 +107,31 @@ class Batch:
         most_running: int,
         prefill_tokens: int,
         prefix_bytes: int = 0,
+        reads_together: bool = True,
         on_tokens: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._qa, self._most, self._prefill_tokens = qa, most_running, prefill_tokens
-        self._told_tokens = on_tokens
-        self._rows, self._prefixes = Rows(), Prefixes(prefix_bytes)
+        text_model = qa.model.text_model
+        cache = empty_cache(text_model)
+        self._qa, self._most, self._told_tokens = qa, most_running, on_tokens
+        self._num_layers = 0 if cache is None else len(cache.layers)
+        self._rows = Rows(self._num_layers)
+        self._readings = Readings(
+            qa,
+            self._forward,
+            num_layers=self._num_layers,
+            most_tokens=prefill_tokens,
+            together=reads_together,
+            prefix_bytes=prefix_bytes,
+        )
         self._waiting: deque[Prompt] = deque()
-        self._reading: Reading | None = None
+        self._num_held = self._num_single = 0
         self.running: list[Running] = []
-        self._takes_places = "position_ids" in inspect.signature(qa.model.text_model.forward).parameters
+        self._takes_places = "position_ids" in inspect.signature(text_model.forward).parameters
 
     @property
     def num_prompts(self) -> int:
         """That are not read yet."""
-        return len(self._waiting) + (self._reading is not None)
+        return len(self._waiting) + len(self._readings.running)
 
     @property
     def is_idle(self) -> bool:
@@ -145,12 +144,11 @@ class Batch:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Read a piece of a prompt, if one waits and there is room, and generate a token of every running answer."""
+        """Read pieces of prompts, if some wait and there is room, and generate a token of every running answer."""
         self._drop_given_up()
-        try:
-            self._prefill()
-        except Exception as error:  # noqa: BLE001 - one prompt's error must not end the answers of others
-            self._fail_reading(error)
+        self._admit()
+        if self._readings.running:
+            self._read()
         if not self.running:
             return
         try:
@@ -165,63 +163,72 @@ class Batch:
         for answer in self.running:
             answer.ticket.end(refusal)
         self.running.clear()
-        reading = [] if self._reading is None else [self._reading.prompt]
-        for prompt in [*reading, *self._waiting]:
+        for prompt in [*self._readings.clear(), *self._waiting]:
             prompt.ticket.end(refusal)
-        self._reading = None
         self._waiting.clear()
-        self._rows = Rows()
+        self._rows = Rows(self._num_layers)
 
     def _drop_given_up(self) -> None:
         for row in reversed(range(len(self.running))):
             why = self.running[row].ticket.why_over
             if why is not None:
                 self._end(row, unfinished(why))
+        for row in reversed(range(len(self._readings.running))):
+            ticket = self._readings.running[row].prompt.ticket
+            if ticket.why_over is not None:
+                self._readings.leave(row)
+                ticket.end(unfinished(ticket.why_over))
         for prompt in [prompt for prompt in self._waiting if prompt.ticket.why_over is not None]:
             self._waiting.remove(prompt)
             prompt.ticket.end(unfinished(prompt.ticket.why_over or "gone"))
 
-    def _prefill(self) -> None:
-        """Read a piece of the prompt whose turn it is."""
-        if self._reading is None and self._waiting and len(self.running) < self._most:
-            self._begin(self._waiting.popleft())
-        reading = self._reading
-        if reading is None:
+    def _admit(self) -> None:
+        """Begin to read prompts that wait, as many as there is room for."""
+        free = self._most - len(self.running) - len(self._readings.running)
+        is_worth_it = free >= min(len(self._waiting), _FEW) or self._num_held >= _MOST_HELD
+        if not self._waiting or not free or not is_worth_it:
+            self._num_held += bool(self._waiting and free)
             return
-        why = reading.prompt.ticket.why_over
-        if why is not None:
-            self._reading = None
-            reading.prompt.ticket.end(unfinished(why))
-            return
-        logits = self._read_piece(reading)
-        if logits is not None:
-            running = Running(reading, self._qa.processor.tokenizer)
-            self._prefixes.keep(reading.cache, reading.prompt.video, reading.prompt.request.input_ids)
-            self._rows.join(reading.cache)
+        self._num_held = 0
+        for prompt in list(self._waiting):
+            is_single = self._num_single > 0
+            if not free or (is_single and self._readings.running):
+                return
+            if not self._readings.has_room(prompt):
+                continue
+            self._waiting.remove(prompt)
+            self._num_single -= is_single
+            try:
+                self._readings.begin(prompt)
+                free -= 1
+            except Exception as error:  # noqa: BLE001 - it is this prompt's alone
+                prompt.ticket.end(why_failed(error))
+
+    def _read(self) -> None:
+        """Read a piece of each prompt; answers to those that are at their end begin."""
+        first: list[Tensor] = []
+
+        def begin(reading: Reading, layers: Layers, logits: Tensor) -> None:
+            try:
+                running = Running(reading, self._qa.processor.tokenizer)
+            except Exception as error:  # noqa: BLE001 - it is this prompt's alone
+                reading.prompt.ticket.end(why_failed(error))
+                return
+            self._rows.join(layers)
             self.running.append(running)
-            self._reading = None
-            self._take(logits[None])
+            first.append(logits)
 
-    def _begin(self, prompt: Prompt) -> None:
-        cache = empty_cache(self._qa.model.text_model)
-        if cache is None:
-            raise ValueError("this language model has no plain keys and values.")
         try:
-            self._prefixes.fill(cache, prompt.video, prompt.request.input_ids)
-            self._reading = Reading(prompt, prepare(self._qa, prompt), cache)
-        except Exception as error:  # noqa: BLE001 - it is this prompt's alone
-            prompt.ticket.end(why_failed(error))
-
-    def _read_piece(self, reading: Reading) -> Tensor | None:
-        """Logits [N] behind the last token, when it has been read."""
-        embeds = reading.prepared.embeds
-        start = reading.num_read
-        end = min(start + self._prefill_tokens, embeds.shape[1])
-        places = torch.arange(start, end, device=embeds.device)[None]
-        mask = torch.ones((1, end), dtype=torch.long, device=embeds.device)
-        logits = self._forward(embeds[:, start:end], mask, places, reading.cache)
-        reading.num_read = end
-        return logits[0, -1] if end == embeds.shape[1] else None
+            self._readings.read(begin)
+        except Exception as error:  # noqa: BLE001 - one prompt's error must not end the answers of others
+            prompts = self._readings.clear()
+            if len(prompts) == 1:
+                prompts[0].ticket.end(why_failed(error))
+            else:  # whose error it is shows when each is read by itself
+                self._waiting.extendleft(reversed(prompts))
+                self._num_single = len(prompts)
+        if first:
+            self._take(torch.stack(first))
 
     def _decode(self) -> None:
         device = self._qa.model.input_device
@@ -253,6 +260,8 @@ class Batch:
     def _forward(self, embeds: Tensor, mask: Tensor, places: Tensor, cache: Any) -> Tensor:
         """Logits of the last place [R, 1, N]."""
         known = {"position_ids": places} if self._takes_places else {}
+        if mask.ndim > 2:
+            mask = as_attention_takes_it(mask, self._qa.model)
         output = self._qa.model.text_model(
             inputs_embeds=embeds, attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1, **known
         )
@@ -265,13 +274,6 @@ class Batch:
         if gone is not last:
             self.running[row] = last
         gone.ticket.end(end)
-
-    def _fail_reading(self, error: Exception) -> None:
-        """End the prompt that could not be read."""
-        reading, self._reading = self._reading, None
-        if reading is None:
-            raise error
-        reading.prompt.ticket.end(why_failed(error))
 
 
 def _taken(answer: Running, token: int, logits: Tensor) -> Done | RefusedError | None:

@@ -80,8 +80,9 @@ def choose(answers: Sequence[Chooses], logits: Tensor) -> list[Tensor | Exceptio
         except Exception as error:  # noqa: BLE001 - the options of one answer must not end the others
             chosen |= dict.fromkeys(members, error)
             continue
-        for index, own in zip(members, scores, strict=True):
-            chosen[index] = _picked(answers[index], own)
+        likeliest = _likeliest(scores)
+        for index, own, first in zip(members, scores, likeliest, strict=True):
+            chosen[index] = _drawn(answers[index], own) if answers[index].do_sample else first
     return [chosen[index] for index in range(len(answers))]
 
 
@@ -101,13 +102,15 @@ def _processed(answers: Sequence[Chooses], logits: Tensor) -> Tensor:
     return scores
 
 
-def _picked(answer: Chooses, scores: Tensor) -> Tensor:
-    """The token [1] by its scores [N]; `NONE` where they are no numbers."""
+def _likeliest(scores: Tensor) -> tuple[Tensor, ...]:
+    """The likeliest token [1] of each answer by its scores [R, N]; `NONE` where they are no numbers."""
+    best, tokens = scores.max(-1, keepdim=True)
+    return torch.where(best.isfinite(), tokens, NONE).unbind()
+
+
+def _drawn(answer: Chooses, scores: Tensor) -> Tensor:
+    """A token [1] by its scores [N]; `NONE` where they are no numbers."""
     is_sound = scores.max().isfinite()  # not so where one is no number, or all are minus infinity
-    if answer.do_sample:
-        # What is no probability is never drawn from: on a GPU that would end the process' use of it.
-        probabilities = torch.where(is_sound, scores.softmax(-1), torch.ones_like(scores))
-        token = torch.multinomial(probabilities, 1, generator=answer.chance)
-    else:
-        token = scores.argmax(-1, keepdim=True)
-    return torch.where(is_sound, token, NONE)
+    # What is no probability is never drawn from: on a GPU that would end the process' use of it.
+    probabilities = torch.where(is_sound, scores.softmax(-1), torch.ones_like(scores))
+    return torch.where(is_sound, torch.multinomial(probabilities, 1, generator=answer.chance), NONE)

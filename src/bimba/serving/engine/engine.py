@@ -24,7 +24,7 @@ from bimba.serving.engine.cache import EncodedCache
 from bimba.serving.engine.encoding import Encoder, keeps_encodings
 from bimba.serving.engine.finding import Whole, find_in_turns
 from bimba.serving.engine.prompt import Prompt, write_prompt
-from bimba.serving.engine.sharing import why_alone
+from bimba.serving.engine.sharing import reads_together, why_alone
 from bimba.serving.engine.ticket import Found, Ready, Ticket
 from bimba.serving.engine.turns import Turns
 from bimba.serving.metrics import Metrics
@@ -67,6 +67,7 @@ class Engine:
             most_running=settings.running,
             prefill_tokens=settings.prefill_tokens,
             prefix_bytes=settings.prefix_bytes,
+            reads_together=self.why_alone is None and reads_together(qa),
             on_tokens=metrics.generated_tokens.inc,
         )
         self._lookups: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()

@@ -7,10 +7,13 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
 
 from torch import Tensor
-from transformers import DynamicCache
+
+from bimba.serving.engine.rows import Layers
+
+_WORTH_KEEPING = 64
+"""Tokens more than what is kept of a video already; fewer are read again sooner than all is copied."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class _Read:
 
 
 class Prefixes:
-    """The newest prompt about each video, as it was read; those of the video that was asked about longest ago go first.
+    """A prompt about each video, as it was read; those of the video that was asked about longest ago go first.
 
     Args:
         most_bytes: of all together, where the model is.
@@ -36,39 +39,40 @@ class Prefixes:
         self._most_bytes = most_bytes
         self._read: OrderedDict[str, _Read] = OrderedDict()
 
-    def fill(self, cache: DynamicCache, video: str | None, ids: Sequence[int]) -> int:
-        """Put into an empty cache what is known of a prompt; how many tokens that are, never all.
+    def known(self, video: str | None, ids: Sequence[int]) -> Layers:
+        """What is known of the beginning of a prompt, never all of it; empty if nothing is.
 
         Args:
-            cache: of the language model.
             video: which video the prompt is about, and how it was looked at; None without one.
             ids: of the prompt [L].
         """
         known = None if video is None else self._read.get(video)
         if video is None or known is None:
-            return 0
+            return ()
         self._read.move_to_end(video)
-        pairs = zip(known.ids, ids, strict=False)
-        shared = min(sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)), len(ids) - 1)
-        for number, (keys, values) in enumerate(known.layers):
-            cache.update(keys[..., :shared, :], values[..., :shared, :], number)
-        return shared
+        shared = _shared(known.ids, ids)
+        return [(keys[..., :shared, :], values[..., :shared, :]) for keys, values in known.layers] if shared else ()
 
-    def keep(self, cache: DynamicCache, video: str | None, ids: Sequence[int]) -> None:
-        """Keep a prompt that has been read, and nothing more; the cache goes on with tensors of its own.
+    def keep(self, video: str | None, ids: Sequence[int], layers: Layers) -> None:
+        """Keep a prompt that has been read, if it says enough more of its video than what is kept.
 
         Args:
-            cache: that holds it.
-            video: as in `fill`.
-            ids: as in `fill`.
+            video: as in `known`.
+            ids: as in `known`.
+            layers: of the prompt; they are copied.
         """
-        if video is None:
+        if video is None or sum(keys.nbytes + values.nbytes for keys, values in layers) > self._most_bytes:
             return
-        layers: list[Any] = cache.layers
-        read = _Read(tuple(ids), tuple((layer.keys, layer.values) for layer in layers))
-        if read.num_bytes > self._most_bytes:
+        kept = self._read.get(video)
+        if kept is not None and len(ids) - 1 - _shared(kept.ids, ids) < _WORTH_KEEPING:
             return
-        self._read[video] = read
+        self._read[video] = _Read(tuple(ids), tuple((keys.clone(), values.clone()) for keys, values in layers))
         self._read.move_to_end(video)
         while sum(one.num_bytes for one in self._read.values()) > self._most_bytes:
             self._read.popitem(last=False)
+
+
+def _shared(known: Sequence[int], ids: Sequence[int]) -> int:
+    """Tokens with which both begin, never all of the second: something has to be read for there to be a next one."""
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(known, ids, strict=False))
+    return min(sum(1 for _ in alike), len(ids) - 1)

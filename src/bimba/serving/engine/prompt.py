@@ -3,6 +3,8 @@
 Shapes: L tokens of the prompt, V tokens of the video, D width.
 """
 
+import json
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +24,11 @@ from bimba.inference.generation import generation_settings
 from bimba.inference.request import Request, RequestBuilder, check_length
 from bimba.inference.video_qa import VideoQA
 from bimba.models.kinds import VideoFeatures
+from bimba.serving.engine.choosing import alike
 from bimba.serving.engine.ticket import Asked, Ticket
+
+_MOST_SETTINGS = 64
+"""For which it is known what transformers makes of them."""
 
 
 @dataclass(frozen=True)
@@ -82,19 +88,19 @@ def _room(qa: VideoQA[Any, Any], request: Request, asked: Asked, most_new_tokens
 
 @dataclass(frozen=True)
 class Prepared:
-    """What transformers makes of a prompt and its settings before it reads the first token.
+    """What transformers makes of a prompt's settings before it reads the first token.
 
     Attributes:
-        embeds: the prompt [1, L, D].
         processors: of the scores of the next token, in order.
         criteria: to stop, beside length and end tokens.
         settings: with everything filled in that the model's own say.
+        alike: answers of which this is the same can be processed together; None for one that cannot.
     """
 
-    embeds: Tensor
     processors: LogitsProcessorList
     criteria: tuple[StoppingCriteria, ...]
     settings: GenerationConfig
+    alike: str | None
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -109,11 +115,49 @@ def features_of(qa: VideoQA[Any, Any], prompt: Prompt) -> VideoFeatures | None:
     return features.to(qa.model.input_device, qa.model.dtype) if isinstance(features, Tensor) else features
 
 
-def prepare(qa: VideoQA[Any, Any], prompt: Prompt) -> Prepared:
-    """Let transformers prepare a generation, and take what it would begin with.
+def embed_from(qa: VideoQA[Any, Any], prompt: Prompt, start: int) -> Tensor:
+    """A prompt as the language model reads it, from a token on: [1, L - start, D].
 
-    Whatever it makes of settings is what it makes of them for `VideoQA.ask`; nothing is read.
+    Args:
+        qa: the model.
+        prompt: which one.
+        start: tokens that need not be read.
     """
+    ids = torch.tensor([prompt.request.input_ids], device=qa.model.input_device)
+    if qa.model.config.video_token_id not in prompt.request.input_ids[start:]:
+        rest: Tensor = qa.model.get_input_embeddings()(ids[:, start:])
+        return rest
+    features = features_of(qa, prompt)
+    embeds: Tensor = qa.model.embed(ids, video_features=None if features is None else [features])
+    return embeds[:, start:]
+
+
+class Preparing:
+    """Lets transformers prepare generations, and keeps what it makes of settings for the next question with the same.
+
+    Args:
+        qa: the model.
+    """
+
+    def __init__(self, qa: VideoQA[Any, Any]) -> None:
+        self._qa = qa
+        self._known: OrderedDict[str, Prepared] = OrderedDict()
+
+    def prepare(self, prompt: Prompt) -> Prepared:
+        """What is needed to choose an answer's tokens, as for `VideoQA.ask`; nothing is read."""
+        name = json.dumps(prompt.ticket.asked.drawing.options, sort_keys=True, default=str)
+        known = self._known.get(name)
+        if known is None:
+            known = _prepared(self._qa, prompt)
+            if known.alike is not None and not known.criteria:  # else they may remember one answer
+                self._known[name] = known
+                if len(self._known) > _MOST_SETTINGS:
+                    self._known.popitem(last=False)
+        return known
+
+
+def _prepared(qa: VideoQA[Any, Any], prompt: Prompt) -> Prepared:
+    """Let transformers prepare a generation, and take what it would begin with."""
     taken: list[Prepared] = []
 
     def take(
@@ -125,9 +169,10 @@ def prepare(qa: VideoQA[Any, Any], prompt: Prompt) -> Prepared:
         generation_config: GenerationConfig,
         **others: Any,
     ) -> Tensor:
-        del model
+        del model, others
         own = tuple(one for one in stopping_criteria if not isinstance(one, MaxLengthCriteria | EosTokenCriteria))
-        taken.append(Prepared(others["inputs_embeds"], logits_processor, own, generation_config))
+        told = alike(generation_config, logits_processor)
+        taken.append(Prepared(logits_processor, own, generation_config, told))
         return input_ids
 
     ids = torch.tensor([prompt.request.input_ids], device=qa.model.input_device)
