@@ -351,8 +351,12 @@ def test_an_answer_on_the_page_is_finished_when_the_server_ends(video: Path, tmp
             client.post("/gradio_api/queue/join", json=asked)
             told(client)
             client.post("/gradio_api/queue/join", json=joined(["Why?", *WISHES]) | {"fn_index": ASK})
-            wait_until(lambda: bool(server.serving.engine.num_open))
-            server.serving.server.handle_exit(15, None)
-            messages = json.dumps(told(client))
-        assert "is_cut" in messages
+            lines = []
+            with client.stream("GET", "/gradio_api/queue/data?session_hash=abc") as response:
+                for line in response.iter_lines():
+                    if "Answering" in line and not server.serving.server.should_exit:
+                        server.serving.server.handle_exit(15, None)
+                    lines.append(line)
+        assert server.serving.server.should_exit
+        assert "is_cut" in "".join(lines)
         wait_until(lambda: not server.thread.is_alive())
