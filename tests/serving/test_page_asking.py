@@ -1,6 +1,7 @@
 """What a page shows of a question, however it ends; and previews of what a browser cannot play."""
 
 import asyncio
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +53,9 @@ def opened(engine: Engine, files: FileStore, video: Path) -> tuple[Talk, dict[st
     with video.open("rb") as file:
         stored = files.add(file, "talk.mp4", "page", "page-me")
     talk = Talk("page-me")
-    return talk, asyncio.run(opening.open(talk, stored.id, "talk.mp4", WISHES.look))
+    shown = asyncio.run(opening.open(talk, stored.id, "talk.mp4", WISHES.look))
+    assert shown is not None
+    return talk, shown
 
 
 def ask(asking: Asking, talk: Talk, question: str, wishes: Wishes = WISHES) -> dict[str, Any]:
@@ -117,10 +120,91 @@ def test_a_file_that_is_gone_or_not_ones_own_is_not_opened(engine: Engine, files
     talk, shown = opened(engine, files, video)
     opening = Opening(engine.qa, files, MediaLimits(), Known("tiny", "mine"), None)
     stranger = asyncio.run(opening.open(Talk("page-you"), shown["id"], "talk.mp4", WISHES.look))
+    assert stranger is not None
     assert "no such file" in stranger["error"]
     opening.close(talk)
     assert files.of("page-me") == []
-    assert asyncio.run(opening.open(talk, "example", "x", WISHES.look))["error"]
+    missing = asyncio.run(opening.open(talk, "example", "x", WISHES.look))
+    assert missing is not None
+    assert missing["error"]
+
+
+def test_an_answer_about_another_video_is_not_said_of_the_next(engine: Engine, files: FileStore, video: Path) -> None:
+    talk, _ = opened(engine, files, video)
+    opening = Opening(engine.qa, files, MediaLimits(), Known("tiny", "mine"), None)
+
+    async def close_early() -> None:
+        turns = asking(engine).ask(talk, "What?", WISHES.model_copy(update={"new_tokens": 400}))
+        async for _ in turns:
+            if talk.shown[-1]["text"]:
+                break
+        opening.close(talk)
+        async for _ in turns:
+            pass
+
+    asyncio.run(close_early())
+    assert (talk.turns, talk.shown, talk.ticket) == ([], [], None)
+
+
+def test_of_two_videos_that_are_opened_at_once_the_second_is_talked_about(
+    engine: Engine, files: FileStore, video: Path
+) -> None:
+    opening = Opening(engine.qa, files, MediaLimits(), Known("tiny", "mine"), None)
+    names = []
+    for _ in range(2):
+        with video.open("rb") as file:
+            names.append(files.add(file, "talk.mp4", "page", "page-me").id)
+    talk = Talk("page-me")
+
+    async def both() -> list[dict[str, Any] | None]:
+        return await asyncio.gather(*(opening.open(talk, name, "talk.mp4", WISHES.look) for name in names))
+
+    first, second = asyncio.run(both())
+    assert first is None
+    assert second is not None
+    assert second["id"] == talk.file_id == names[1]
+    assert [one.id for one in files.of("page-me")] == [names[1]]
+
+
+def test_a_page_that_was_closed_while_its_video_was_opened_leaves_nothing(
+    engine: Engine, files: FileStore, video: Path
+) -> None:
+    opening = Opening(engine.qa, files, MediaLimits(), Known("tiny", "mine"), None)
+    talks = Talks(opening.end)
+    with video.open("rb") as file:
+        name = files.add(file, "talk.mp4", "page", "page-me").id
+    talk = talks.of("page-me", "a")
+
+    async def close_early() -> dict[str, Any] | None:
+        task = asyncio.create_task(opening.open(talk, name, "talk.mp4", WISHES.look))
+        await asyncio.sleep(0)
+        talks.forget("page-me", "a")
+        return await task
+
+    shown = asyncio.run(close_early())
+    assert shown is None or "error" in shown
+    assert talk.media is None
+    assert files.of("page-me") == []
+
+
+def test_uploads_that_come_at_once_have_to_fit_together(video: Path, tmp_path: Path) -> None:
+    num_bytes = video.stat().st_size
+    files = FileStore(tmp_path / "files", MediaLimits(stored_bytes=2 * num_bytes - 1))
+
+    class Slow(io.BytesIO):
+        """In the middle of which another one comes."""
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            if not self.tell():
+                return super().read(size)
+            with video.open("rb") as other, pytest.raises(RefusedError, match="keeps no more files"):
+                files.add(other, "b.mp4", "page", "page-me")
+            return super().read(size)
+
+    kept = files.add(Slow(video.read_bytes()), "a.mp4", "page", "page-me")
+    assert [one.id for one in files.of("page-me")] == [kept.id]
+    with pytest.raises(RefusedError, match="cannot be opened"):
+        files.add(io.BytesIO(b"0" * (num_bytes - 1)), "c.mp4", "page", "page-me")  # there is room, if it were one
 
 
 def test_a_talk_that_is_forgotten_is_stopped_and_its_file_deleted() -> None:

@@ -1,5 +1,6 @@
 """The page as people use it, in a headless Chromium: no request leaves the server, nothing goes wrong in silence."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import pytest
 import bimba
 from bimba.cli.demo import FRAMES, demo_video, four_questions
 from bimba.inference import VideoQA
+from bimba.needles import make_needles
 from bimba.serving.page.example import Example
 from bimba.serving.page.page import PageSettings
 from serving_runs import Running, endless, running, wait_until
@@ -60,8 +62,10 @@ def server(needles: tuple[Path, list[str]], tmp_path_factory: pytest.TempPathFac
 
 
 @contextmanager
-def opened(browser: "Browser", server: Running, width: int = 1280, path: str = "/") -> Iterator["Page"]:
-    """The page, watched: every request goes to the server, and nothing is complained about."""
+def opened(
+    browser: "Browser", server: Running, width: int = 1280, path: str = "/", also: tuple[str, ...] = ()
+) -> Iterator["Page"]:
+    """The page, watched: every request goes to the server, and nothing is complained about but what a test expects."""
     context = browser.new_context(viewport={"width": width, "height": 840})
     context.set_default_timeout(PATIENCE)
     page = context.new_page()
@@ -74,7 +78,7 @@ def opened(browser: "Browser", server: Running, width: int = 1280, path: str = "
     try:
         yield page
         assert [url for url in asked if not url.startswith((server.address, "blob:", "data:"))] == []
-        expected = ("status of 400", "status of 401", "status of 429")
+        expected = ("status of 400", "status of 401", "status of 429", *also)
         assert [text for text in complaints if not any(one in text for one in expected)] == []
     finally:
         context.close()
@@ -145,7 +149,7 @@ def test_what_is_wrong_with_a_file_is_said(browser: "Browser", server: Running, 
         give(page, broken)
         error = page.locator('[data-part="error"]')
         error.wait_for()
-        assert error.inner_text().startswith("<b>talk.mp4: ")
+        assert error.inner_text().startswith("<b>talk.mp4: the file ")
         assert "To fix it" in error.inner_text()
         assert page.get_by_role("button", name="Choose a file").is_visible()
 
@@ -171,11 +175,75 @@ def test_a_key_is_asked_for_and_an_answer_is_stopped(
         wait_until(lambda: not server.serving.engine.num_open)
 
 
-def test_a_running_server_with_an_open_page_ends(browser: "Browser", tiny: VideoQA, tmp_path: Path) -> None:
+def test_a_running_server_with_an_open_page_ends_and_the_page_says_so(
+    browser: "Browser", tiny: VideoQA, tmp_path: Path
+) -> None:
     with (
         running(tiny, tmp_path, page=PageSettings("tiny"), grace_seconds=60) as server,
-        opened(browser, server) as page,
+        opened(browser, server, also=("ERR_CONNECTION_REFUSED",)) as page,
     ):
         page.get_by_role("button", name="Choose a file").wait_for()
         server.serving.server.handle_exit(15, None)
         wait_until(lambda: not server.thread.is_alive())
+        page.get_by_text("The server does not answer").wait_for()
+
+
+def test_a_page_of_an_earlier_server_asks_to_be_loaded_again(browser: "Browser", server: Running) -> None:
+    with opened(browser, server) as page:
+        page.get_by_role("button", name="Choose a file").wait_for()
+        page.context.clear_cookies()  # a new server knows none of them
+        page.get_by_role("button", name="Load this page again").click()
+        page.wait_for_load_state()
+        page.get_by_role("button", name="Try the example").click()
+        page.locator('[data-part="ideas"] button:enabled').first.wait_for()
+
+
+def test_what_the_browser_cannot_play_is_previewed(browser: "Browser", server: Running, tmp_path: Path) -> None:
+    run = make_needles(tmp_path, seconds=6.0, size="320x240", fps=10, needles=1, codec="mpeg4", container="mkv")
+    with opened(browser, server) as page:
+        give(page, tmp_path / run.manifest.videos[0].file)
+        page.get_by_text("This browser cannot play it, so this is a small preview.").wait_for()
+        page.wait_for_function("document.querySelector('video').readyState >= 2")
+        shown = page.evaluate(
+            "(({duration, videoWidth, error}) => [duration, videoWidth, error])(document.querySelector('video'))"
+        )
+        assert shown == [pytest.approx(6.0, abs=0.25), 320, None]
+        ask(page, "What appears first in the video?")
+        page.locator(".moments button").first.click()
+        assert page.evaluate("document.querySelector('video').currentTime") > 0
+
+
+def test_the_plan_follows_what_is_typed(browser: "Browser", server: Running) -> None:
+    with opened(browser, server) as page:
+        page.get_by_role("button", name="Try the example").click()
+        page.locator('[data-part="ideas"] button:enabled').first.wait_for()
+        page.get_by_role("button", name="Settings").click()
+        frames = page.locator("#settings input[type=number]").first
+        for typed, told in (("8", "8 of 750"), ("100000", "750 of 750"), ("", "1 of 750"), ("60", "60 of 750")):
+            frames.fill(typed)
+            frames.press("Tab")
+            page.locator('[data-part="facts"] dd', has_text=re.compile(f"^{told}$")).wait_for()
+        page.get_by_label("Seed").fill("none")
+        ask(page, FIRST)
+        page.get_by_text("The setting seed").wait_for()
+        assert page.get_by_label("Question", exact=True).input_value() == FIRST
+
+
+def test_another_video_ends_what_was_said_of_the_first(
+    browser: "Browser", needles: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    page_settings = PageSettings("tiny")
+    with (
+        running(endless(), tmp_path, page=page_settings, max_new_tokens=4000, frames=2) as server,
+        opened(browser, server) as page,
+    ):
+        give(page, needles[0])
+        ask(page, "Why?")
+        page.locator(".turn.busy .text").wait_for()
+        page.locator('[data-part="input"]').set_input_files(needles[0])
+        page.get_by_text("Open a video to ask about it.").wait_for()
+        wait_until(lambda: not server.serving.engine.num_open)
+        ask(page, "And this one?")
+        page.locator(".turn.busy .text").wait_for()
+        assert page.locator(".turn .question").all_inner_texts() == ["And this one?"]
+        wait_until(lambda: len(list(server.store.glob("files/*.json"))) == 1)

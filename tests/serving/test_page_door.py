@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ import httpx
 import pytest
 
 from bimba.inference import VideoQA
+from bimba.serving.media.files import FileStore
+from bimba.serving.page import pages
 from bimba.serving.page.page import PageSettings
+from bimba.serving.page.routes import PURPOSE
 from bimba.serving.settings import MediaLimits
-from serving_runs import MODEL, Running, running
+from serving_runs import MODEL, Running, endless, running, wait_until
 
 pytest.importorskip("gradio")
 
@@ -20,6 +24,11 @@ KEY = "right-key"
 LIMITS = MediaLimits(upload_bytes=200_000, duration_seconds=6)
 PAGE = PageSettings(MODEL)
 FILE = "/etc/hostname"
+ASK, OPEN, CLOSE = 0, 3, 4
+"""Numbers of what a page asks of Gradio, in the order in which it is laid out."""
+
+LOOK = [False, 2, "uniform"]
+WISHES = [*LOOK, 60, 0, "", False]
 
 CLOSED = [
     ("GET", f"/gradio_api/file={FILE}"),
@@ -54,6 +63,13 @@ CLOSED = [
     ("GET", "/assets/%2e%2e/index.html"),
     ("GET", "/static/%2e%2e/%2e%2e/%2e%2e/routes.py"),
     ("GET", "/assets/"),
+    ("GET", f"/assets/{FILE}"),
+    ("GET", f"/static/{FILE}"),
+    ("GET", f"//gradio_api/file={FILE}"),
+    ("POST", "//gradio_api/queue/join"),
+    ("POST", "/gradio_api/queue/join/"),
+    ("POST", "/GRADIO_API/queue/join"),
+    ("GET", "/gradio_api/heartbeat/abc%2f..%2f..%2ffile"),
     ("POST", "/login"),
     ("GET", "/page/example/video"),
     ("GET", "/page/parts/page.css"),
@@ -76,10 +92,32 @@ def locked(tiny: VideoQA, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @contextmanager
 def visitor(server: Running) -> Iterator[httpx.Client]:
-    """Somebody who has opened the page."""
+    """Somebody who has opened the page, and keeps it open."""
     with httpx.Client(base_url=server.address, timeout=60) as client:
         assert client.get("/").status_code == 200
-        yield client
+        with staying(client):
+            yield client
+
+
+@contextmanager
+def staying(client: httpx.Client, session: str = "abc") -> Iterator[None]:
+    """A page that is open."""
+    with client.stream("GET", f"/gradio_api/heartbeat/{session}") as response:
+        assert response.status_code == 200
+        yield
+
+
+def told(client: httpx.Client, session: str = "abc") -> list[dict[str, Any]]:
+    """All that comes to a page, until it has been told everything."""
+    with client.stream("GET", f"/gradio_api/queue/data?session_hash={session}") as response:
+        lines = [line.removeprefix("data: ") for line in response.iter_lines() if line.startswith("data: ")]
+    return [json.loads(line) for line in lines]
+
+
+def cookie(client: httpx.Client) -> bytes:
+    """That a client was given."""
+    ((name, value),) = client.cookies.items()
+    return f"{name}={value}".encode()
 
 
 def uploaded(client: httpx.Client, video: Path) -> str:
@@ -204,9 +242,121 @@ def test_other_hosts_and_other_pages_are_refused(server: Running) -> None:
 
 
 def test_files_of_visitors_do_not_outlive_the_server(tiny: VideoQA, video: Path, tmp_path: Path) -> None:
-    with running(tiny, tmp_path, page=PAGE) as server, visitor(server) as client:
-        name = uploaded(client, video)
-        kept = client.post("/v1/files", files={"file": video.read_bytes()}, data={"purpose": "vision"}).json()["id"]
-    assert json.loads((tmp_path / "files" / f"{name}.json").read_text())["purpose"] == "page"
+    with running(tiny, tmp_path, page=PAGE) as server:
+        data = {"purpose": "vision"}
+        kept = httpx.post(f"{server.address}/v1/files", files={"file": video.read_bytes()}, data=data).json()["id"]
+    with video.open("rb") as file:  # as a server leaves it that was ended by force
+        FileStore(tmp_path / "files", LIMITS).add(file, "talk.mp4", PURPOSE, "page-me")
     with running(tiny, tmp_path, page=PAGE):
         assert sorted(path.name for path in (tmp_path / "files").iterdir()) == [kept, f"{kept}.json"]
+
+
+def test_what_was_uploaded_and_never_opened_goes_with_the_last_page(server: Running, video: Path) -> None:
+    with visitor(server) as client:
+        with staying(client, "another"):
+            name = uploaded(client, video)
+        assert client.get(f"/page/previews/{name}").status_code == 200
+    wait_until(lambda: not list(server.store.glob("files/*")))
+
+
+def test_nothing_is_taken_of_who_holds_no_page_open(
+    server: Running, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "_PATIENCE_SECONDS", 0.1)
+    with httpx.Client(base_url=server.address, timeout=60) as client:
+        client.get("/")
+        refusals = [
+            client.get("/page/here"),
+            client.post("/page/files", files={"file": ("talk.mp4", video.read_bytes())}),
+            client.post("/gradio_api/queue/join", json=joined(["a"])),
+            client.get("/gradio_api/queue/data?session_hash=abc"),
+        ]
+        assert [one.status_code for one in refusals] == [409] * 4
+        assert refusals[2].json()["detail"] == refusals[2].json()["error"]["message"]
+        with staying(client):
+            assert client.get("/page/here").status_code == 204
+
+
+def test_a_page_that_is_being_opened_is_waited_for(server: Running) -> None:
+    with httpx.Client(base_url=server.address, timeout=60) as client, ThreadPoolExecutor(1) as thread:
+        client.get("/")
+        early = thread.submit(client.post, "/gradio_api/queue/join", json=joined([], {"id": "x"}) | {"fn_index": CLOSE})
+        with staying(client):
+            assert early.result().status_code == 200
+
+
+def test_one_visitor_opens_so_many_pages_and_no_more(server: Running) -> None:
+    with visitor(server) as client, visitor(server) as other, ExitStack() as stack:
+        for number in range(1, pages.MOST_OF_ONE):
+            stack.enter_context(staying(client, f"s{number}"))
+        assert client.get("/gradio_api/heartbeat/onemore").status_code == 429
+        with staying(other, "onemore"):
+            pass
+
+
+def test_all_pages_together_are_bounded(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    with visitor(server), httpx.Client(base_url=server.address, timeout=60) as client:
+        client.get("/")
+        monkeypatch.setattr(pages, "MOST_PAGES", 1)
+        assert client.get("/gradio_api/heartbeat/abc").status_code == 429
+
+
+def test_a_session_belongs_to_its_visitor(server: Running, video: Path) -> None:
+    with visitor(server) as client, visitor(server) as other:
+        name = uploaded(client, video)
+        for one in (client, other):  # both call their session abc
+            asked = joined(LOOK, {"id": name, "name": "talk.mp4"}) | {"fn_index": OPEN}
+            assert one.post("/gradio_api/queue/join", json=asked).status_code == 200
+        mine, others = told(client), told(other)
+        assert "plan" in json.dumps(mine)
+        assert "plan" not in json.dumps(others)
+        assert "no such file" in json.dumps(others)
+        ids = [{message.get("event_id") for message in messages} - {None} for messages in (mine, others)]
+        assert not ids[0] & ids[1]
+
+
+def test_an_error_that_nobody_foresaw_is_not_told_in_gradios_words(server: Running) -> None:
+    address = "/gradio_api/queue/data?session_hash=abc"
+    with visitor(server) as client, client.stream("GET", address) as response:  # of a page that has asked nothing
+        first = next(line for line in response.iter_lines() if line.startswith("data: "))
+    assert json.loads(first.removeprefix("data: ")) == {
+        "msg": "unexpected_error",
+        "message": "The answer was cut off. Load the page again.",
+        "success": False,
+    }
+
+
+def test_what_a_page_never_reads_is_bounded_and_forgotten(server: Running) -> None:
+    door = server.serving.server.config.app._app  # type: ignore[union-attr]
+    with visitor(server) as client:
+        session = door._visitors.session_of(door._visitors.owner([(b"cookie", cookie(client))]), "abc")
+        asked = joined([], {"id": "x"}) | {"fn_index": CLOSE}
+        statuses = [client.post("/gradio_api/queue/join", json=asked).status_code for _ in range(20)]
+        assert statuses == [200] * 16 + [429] * 4
+        assert door._num_unread(session) == 16
+    wait_until(lambda: door._num_unread(session) == 0)
+
+
+def test_numbers_that_are_none_are_refused(server: Running) -> None:
+    with visitor(server) as client:
+        for number in ("NaN", "Infinity", "-Infinity"):
+            body = json.dumps(joined([1])).replace("[1]", f"[{number}]")
+            assert client.post("/gradio_api/queue/join", content=body).status_code == 400
+
+
+def test_an_answer_on_the_page_is_finished_when_the_server_ends(video: Path, tmp_path: Path) -> None:
+    with running(endless(), tmp_path, page=PAGE, max_new_tokens=60, frames=2, grace_seconds=60) as server:
+        with visitor(server) as client:
+            asked = joined(LOOK, {"id": uploaded(client, video), "name": "talk.mp4"}) | {"fn_index": OPEN}
+            client.post("/gradio_api/queue/join", json=asked)
+            told(client)
+            client.post("/gradio_api/queue/join", json=joined(["Why?", *WISHES]) | {"fn_index": ASK})
+            lines = []
+            with client.stream("GET", "/gradio_api/queue/data?session_hash=abc") as response:
+                for line in response.iter_lines():
+                    if "Answering" in line and not server.serving.server.should_exit:
+                        server.serving.server.handle_exit(15, None)
+                    lines.append(line)
+        assert server.serving.server.should_exit
+        assert "is_cut" in "".join(lines)
+        wait_until(lambda: not server.thread.is_alive())

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bimba.serving.keys import Keys
 from bimba.serving.media.files import too_large
 from bimba.serving.metrics import Metrics
-from bimba.serving.page.door import UPLOAD_PATH, Door
+from bimba.serving.page.door import JOIN_PATH, UPLOAD_PATH, Door
 from bimba.serving.refusals import RefusedError
 from bimba.serving.settings import ServeSettings
 
@@ -72,7 +72,7 @@ class Gate:
         try:
             most_bytes = self._check(scope)
         except RefusedError as refusal:
-            await self._refuse(refusal, receive, send)
+            await self._refuse(refusal, scope, receive, send)
             return
         is_upload = _is_upload(scope)
         # Uploads go to the disk as they come; everything else lies in memory until it is answered.
@@ -80,9 +80,9 @@ class Gate:
         body = _Body(receive, most_bytes, taken, self._limits.waiting_bytes, most_marks)
         self._taken.uploads += is_upload
         try:
-            await self._app(scope, body.receive, self._watched(body, send))
+            await self._app(scope, body.receive, self._watched(body, scope, send))
         except RefusedError as refusal:  # of the door, before anything was sent
-            await self._refuse(refusal, body.rest, send)
+            await self._refuse(refusal, scope, body.rest, send)
         finally:
             self._taken.uploads -= is_upload
             body.forget()
@@ -115,13 +115,13 @@ class Gate:
             raise too_large(most_bytes, None)
         return most_bytes
 
-    async def _refuse(self, refusal: RefusedError, receive: Receive, send: Send) -> None:
+    async def _refuse(self, refusal: RefusedError, scope: Scope, receive: Receive, send: Send) -> None:
         await _discard(receive)
         self._metrics.requests.labels(str(refusal.status)).inc()
-        for message in _response(refusal):
+        for message in _response(refusal, scope["path"]):
             await send(message)
 
-    def _watched(self, body: "_Body", send: Send) -> Send:
+    def _watched(self, body: "_Body", scope: Scope, send: Send) -> Send:
         """Counts responses; says what is wrong with a body where the application only knows that something is."""
         is_replaced = False
 
@@ -132,7 +132,7 @@ class Gate:
             if message["type"] == "http.response.start":
                 if body.refusal is not None:
                     is_replaced = True
-                    await self._refuse(body.refusal, body.rest, send)
+                    await self._refuse(body.refusal, scope, body.rest, send)
                     return
                 self._metrics.requests.labels(str(message["status"])).inc()
             await send(message)
@@ -236,8 +236,9 @@ def _one(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> str:
     return values[0].decode("latin-1") if values else ""
 
 
-def _response(refusal: RefusedError) -> list[Message]:
-    content = json.dumps(refusal.to_dict()).encode()
+def _response(refusal: RefusedError, path: str) -> list[Message]:
+    told_as_well = {"detail": refusal.message} if path == JOIN_PATH else {}  # where Gradio's page looks for it
+    content = json.dumps(refusal.to_dict() | told_as_well).encode()
     headers = [("content-type", "application/json"), ("content-length", str(len(content))), *refusal.headers.items()]
     # What is still on its way of the body is not waited for.
     headers.append(("connection", "close"))

@@ -60,6 +60,7 @@ class FileStore:
         self._lock = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
         self._files = {one.id: one for one in self._found()}
+        self._coming: dict[str, int] = {}  # bytes of what is being uploaded
 
     @property
     def num_bytes(self) -> int:
@@ -92,9 +93,13 @@ class FileStore:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        with self._lock:
-            self._files[name] = stored
-        return stored
+        else:
+            with self._lock:
+                self._files[name] = stored
+            return stored
+        finally:
+            with self._lock:
+                self._coming.pop(name, None)
 
     def of(self, owner: str) -> list[StoredFile]:
         """An owner's files, the newest first."""
@@ -143,13 +148,12 @@ class FileStore:
     def _written(self, content: IO[bytes], path: Path) -> tuple[str, int]:
         """SHA-256 and size of what was written."""
         digest, num_bytes = hashlib.sha256(), 0
-        room = self._limits.stored_bytes - self.num_bytes
         with path.open("xb") as file:
             while block := content.read(_BLOCK):
                 num_bytes += len(block)
                 if num_bytes > self._limits.upload_bytes:
                     raise too_large(self._limits.upload_bytes, "file")
-                if num_bytes > room:
+                if not self._has_room(path.name, num_bytes):
                     raise RefusedError(
                         507, "the server keeps no more files; delete some.", code="storage_full", param="file"
                     )
@@ -158,6 +162,13 @@ class FileStore:
         if not num_bytes:
             raise RefusedError(400, "the file is empty.", code="invalid_value", param="file")
         return digest.hexdigest(), num_bytes
+
+    def _has_room(self, name: str, num_bytes: int) -> bool:
+        """Whether there is room for so much of a file, beside those that are kept and those that come at the moment."""
+        with self._lock:
+            kept = sum(one.num_bytes for one in self._files.values())
+            self._coming[name] = num_bytes
+            return kept + sum(self._coming.values()) <= self._limits.stored_bytes
 
     def _found(self) -> list[StoredFile]:
         """What an earlier server left that is whole; what is not is removed."""

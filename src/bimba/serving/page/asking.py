@@ -102,6 +102,7 @@ class Asking:
             wishes: how to answer it.
         """
         turn: dict[str, Any] = {"question": question, "text": "", "state": "busy", "stage": _STAGES["waiting"]}
+        turns = talk.turns  # which another video replaces
         talk.shown.append(turn)
         events: asyncio.Queue[Event] = asyncio.Queue()
         try:
@@ -120,9 +121,10 @@ class Asking:
                 yield
         finally:
             ticket.give_up()
-            talk.ticket = None
+            if talk.ticket is ticket:
+                talk.ticket = None
         if turn["text"]:
-            talk.turns += [Message("user", question), Message("assistant", turn["text"])]
+            turns += [Message("user", question), Message("assistant", turn["text"])]
 
     def _submitted(self, talk: Talk, question: str, wishes: Wishes, events: asyncio.Queue[Event]) -> Ticket:
         if talk.media is None or talk.file is None:

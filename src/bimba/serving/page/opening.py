@@ -1,6 +1,7 @@
 """An uploaded file in, an open page on which it is talked about out, with what it is and what it comes to."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from bimba.inference.video_qa import VideoQA
@@ -36,8 +37,8 @@ class Opening:
         """That the model takes."""
         return int(self._qa.processor.least_frames)
 
-    async def open(self, talk: Talk, file_id: str, name: str, look: Look) -> dict[str, Any]:
-        """Begin to talk about a file; what the page shows of it, in plain values.
+    async def open(self, talk: Talk, file_id: str, name: str, look: Look) -> dict[str, Any] | None:
+        """Begin to talk about a file; what the page shows of it, in plain values, or None if that comes too late.
 
         Args:
             talk: that ends what it was about before.
@@ -46,6 +47,7 @@ class Opening:
             look: how it is going to be looked at.
         """
         self.close(talk)
+        talk.file_id, number = file_id, talk.number
         try:
             questions: tuple[str, ...] = ()
             if file_id == EXAMPLE_ID and self.example is not None:
@@ -54,8 +56,13 @@ class Opening:
                 media = self._files.open(file_id, talk.owner)
             file = await asyncio.to_thread(looked_into, media, self._limits)
         except RefusedError as refusal:
+            if talk.number != number:
+                return None
+            self.close(talk)
             return {"id": file_id, "error": refusal.message}
-        talk.file_id, talk.media, talk.file, talk.questions = file_id, media, file, questions
+        if talk.number != number:  # another one was opened, or the page closed, and this file deleted
+            return None
+        talk.media, talk.file, talk.questions = media, file, questions
         return self._shown(talk, name, look)
 
     def shown(self, talk: Talk, look: Look) -> dict[str, Any] | None:
@@ -64,14 +71,17 @@ class Opening:
 
     def close(self, talk: Talk) -> None:
         """Talk about nothing any more; the file is deleted."""
-        talk.stop()
-        if talk.file_id and talk.file_id != EXAMPLE_ID and self._is_there(talk):
-            self._files.delete(talk.file_id, talk.owner)
-        talk.file_id, talk.media, talk.file, talk.questions = "", None, None, ()
+        self.end(talk)
         talk.turns, talk.shown = [], []
 
-    def _is_there(self, talk: Talk) -> bool:
-        return any(one.id == talk.file_id for one in self._files.of(talk.owner))
+    def end(self, talk: Talk) -> None:
+        """Answer nothing more; the file is deleted, and what was said stands on the page as long as that does."""
+        talk.stop()
+        if talk.file_id and talk.file_id != EXAMPLE_ID:
+            with suppress(RefusedError):  # it is gone, or somebody else's
+                self._files.delete(talk.file_id, talk.owner)
+        talk.file_id, talk.media, talk.file, talk.questions = "", None, None, ()
+        talk.ticket, talk.number = None, talk.number + 1
 
     def _shown(self, talk: Talk, name: str, look: Look) -> dict[str, Any]:
         if talk.file is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from bimba.serving.page.door import Door
 from bimba.serving.page.example import Example
 from bimba.serving.page.knowing import Known
 from bimba.serving.page.opening import Opening
+from bimba.serving.page.pages import Pages
 from bimba.serving.page.previews import Previews
 from bimba.serving.page.routes import PURPOSE, add_media, add_way_in
 from bimba.serving.page.talks import Talks
@@ -58,24 +60,36 @@ def open_page(
         metrics: told of it.
         files: that keep what is uploaded.
     """
-    for left in files.for_purpose(PURPOSE):  # of visitors of an earlier server, whom nobody knows any more
-        files.delete(left.id, left.owner)
+    for old in files.for_purpose(PURPOSE):  # of visitors of an earlier server, whom nobody knows any more
+        files.delete(old.id, old.owner)
     visitors = Visitors(Keys(settings.api_keys))
     known = Known(page.model, settings.model_name)
     opening = Opening(engine.qa, files, settings.limits, known, page.example)
     asking = Asking(engine, metrics, settings.seconds, known)
+    talks = Talks(opening.end)
+
+    def left(owner: str, session: str) -> None:
+        talks.forget(owner, session)
+        if not pages.is_open(owner):  # what was uploaded and never opened
+            for one in files.of(owner):
+                files.delete(one.id, owner)
+
+    pages = Pages(left)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     tell_errors(app)
-    add_media(app, files, Previews(settings.store / "previews", settings.limits), page.example)
+    add_media(app, files, Previews(settings.store / "previews", settings.limits), page.example, pages)
     add_way_in(app, visitors)
 
-    async def laid_out() -> ASGIApp:
+    async def laid_out() -> tuple[ASGIApp, Callable[[str], int]]:
         from bimba.serving.page.view import View, mounted  # it takes Gradio seconds to be read
 
-        whole: ASGIApp = mounted(View(Talks(opening.close), opening, asking, settings).blocks(), app)
-        return whole
+        view = View(talks, opening, asking, settings)
+        return mounted(view.blocks(), app), view.num_unread
+
+    def is_leaving(owner: str, session: str) -> bool:
+        return engine.is_leaving and not talks.is_busy(owner, session)
 
     # Where no event loop runs, Gradio makes several that nobody closes; in this thread one may run already.
     with ThreadPoolExecutor(1) as thread:
-        page_app = thread.submit(asyncio.run, laid_out()).result()
-    return Door(api, page_app, visitors, lambda: engine.is_leaving)
+        page_app, num_unread = thread.submit(asyncio.run, laid_out()).result()
+    return Door(api, page_app, visitors, pages, num_unread, is_leaving)

@@ -2,9 +2,12 @@
 
 import asyncio
 import html
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from importlib.resources import files as package_files
 from typing import Any
 from urllib.parse import parse_qs
+from weakref import WeakValueDictionary
 
 from fastapi import FastAPI, Request, UploadFile
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
@@ -13,6 +16,7 @@ from bimba.serving.gate import OWNER
 from bimba.serving.media.files import FileStore
 from bimba.serving.page.door import LOGIN_PATH, UPLOAD_PATH
 from bimba.serving.page.example import EXAMPLE_ID, Example
+from bimba.serving.page.pages import Pages, not_open
 from bimba.serving.page.previews import Previews
 from bimba.serving.page.visitors import Visitors
 from bimba.serving.refusals import RefusedError
@@ -28,7 +32,7 @@ _CHECKS_AT_ONCE = 2
 _PRIVATE = {"Cache-Control": "private, no-store"}
 
 
-def add_media(app: FastAPI, files: FileStore, previews: Previews, example: Example | None) -> None:
+def add_media(app: FastAPI, files: FileStore, previews: Previews, example: Example | None, pages: Pages) -> None:
     """Add the paths by which a visitor's video comes and is shown.
 
     Args:
@@ -36,24 +40,34 @@ def add_media(app: FastAPI, files: FileStore, previews: Previews, example: Examp
         files: that keep what is uploaded.
         previews: of what a browser cannot play.
         example: that everybody may ask about.
+        pages: that are open; files are taken of those, and kept as long as they are.
     """
-    checks, making = asyncio.Semaphore(_CHECKS_AT_ONCE), asyncio.Semaphore(1)
+    checks, making = asyncio.Semaphore(_CHECKS_AT_ONCE), _Turns()
 
     @app.post(UPLOAD_PATH)
     async def upload(file: UploadFile, request: Request) -> dict[str, Any]:
         owner = request.scope[OWNER]
+        await pages.check_open(owner)
         async with checks:
             stored = await asyncio.to_thread(files.add, file.file, file.filename or "", PURPOSE, owner)
-        for old in files.of(owner)[MOST_FILES:]:
-            files.delete(old.id, owner)
+        kept = MOST_FILES if pages.is_open(owner) else 0
+        for old in files.of(owner)[kept:]:
+            with suppress(RefusedError):  # another upload has deleted it
+                files.delete(old.id, owner)
         return {"id": stored.id, "name": stored.filename}
 
     @app.get("/page/previews/{file_id}")
     async def preview(file_id: str, request: Request) -> Response:
-        media = files.open(file_id, request.scope[OWNER])
-        async with making:
+        owner = request.scope[OWNER]
+        media = files.open(file_id, owner)
+        async with making.of(owner):
             path = await asyncio.to_thread(previews.of, media)
         return FileResponse(path, media_type="video/mp4", headers=_PRIVATE)
+
+    @app.get("/page/here", status_code=204)
+    async def here(request: Request) -> None:
+        if not pages.is_open(request.scope[OWNER]):
+            raise not_open()
 
     @app.post("/page/example")
     async def make_example() -> dict[str, Any]:
@@ -64,6 +78,19 @@ def add_media(app: FastAPI, files: FileStore, previews: Previews, example: Examp
     async def show_example() -> Response:
         media, _ = await asyncio.to_thread(_known(example).made)
         return FileResponse(media.path, media_type="video/mp4", headers=_PRIVATE)
+
+
+class _Turns:
+    """One is made at a time, and of one visitor one waits: who asks for many keeps himself waiting."""
+
+    def __init__(self) -> None:
+        self._one, self._of = asyncio.Semaphore(1), WeakValueDictionary[str, asyncio.Lock]()
+
+    @asynccontextmanager
+    async def of(self, owner: str) -> AsyncIterator[None]:
+        lock = self._of.setdefault(owner, asyncio.Lock())
+        async with lock, self._one:
+            yield
 
 
 def add_way_in(app: FastAPI, visitors: Visitors) -> None:

@@ -23,12 +23,13 @@ class Talk:
     Attributes:
         owner: the visitor.
         file_id: of the video; "" before one is opened.
-        media: the video.
+        media: the video; None while it is looked into.
         file: what it holds.
         questions: about it in particular.
         turns: the conversation as the model reads it.
         shown: its turns as the page shows them, in plain values.
         ticket: of the answer that is under way.
+        number: of videos that were opened and closed; what takes its time sees by it whether it comes too late.
     """
 
     owner: str
@@ -39,6 +40,7 @@ class Talk:
     turns: list[Message] = field(default_factory=list)
     shown: list[dict[str, Any]] = field(default_factory=list)
     ticket: Ticket | None = None
+    number: int = 0
 
     def stop(self) -> None:
         """Give up the answer that is under way."""
@@ -66,6 +68,12 @@ class Talks:
         for one in old:
             self._end(one)
         return talk
+
+    def is_busy(self, owner: str, session: str) -> bool:
+        """Whether an answer is under way on an open page of a visitor."""
+        with self._lock:
+            talk = self._talks.get((owner, session))
+        return talk is not None and talk.ticket is not None
 
     def forget(self, owner: str, session: str) -> None:
         """A page was closed."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from http.cookies import CookieError, SimpleCookie
 
 from bimba.serving.keys import Keys
+from bimba.serving.refusals import RefusedError
 
 _PREFIX = "page-"
 """Of visitors among the owners of files; no key is called so."""
@@ -48,6 +49,21 @@ class Visitors:
         if not token or not hmac.compare_digest(self._signature(token).encode(), signature.encode()):
             return None
         return _PREFIX + hashlib.sha256(token.encode()).hexdigest()[:32]
+
+    def owner(self, headers: Sequence[tuple[bytes, bytes]]) -> str:
+        """Who a request comes from.
+
+        Raises:
+            RefusedError: from a browser that was not let in.
+        """
+        known = self.known(headers)
+        if known is None:
+            raise RefusedError(401, "open the page of this server first, and give its key there.", code="not_admitted")
+        return known
+
+    def session_of(self, owner: str, session: str) -> str:
+        """What a session of a visitor is called behind the door; nobody gets at another's by naming it."""
+        return hmac.new(self._secret, f"{owner}/{session}".encode(), "sha256").hexdigest()[:32]
 
     def _signature(self, token: str) -> str:
         return hmac.new(self._secret, token.encode(), "sha256").hexdigest()

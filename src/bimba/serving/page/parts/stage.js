@@ -3,6 +3,7 @@ const show = (name, is = true) => { part(name).hidden = !is; };
 const video = part('video'), image = part('image');
 let opened = null;  // {id, name, file, url, wantsPreview, triedPreview}
 let seconds = 0;
+const isStill = window.matchMedia('(prefers-reduced-motion: reduce)');
 
 const clock = (time, tenths = false) => {
   const unit = tenths ? 10 : 1, all = Math.round(time * unit), whole = Math.floor(all / unit);
@@ -26,10 +27,10 @@ function tell(text, share) {
   if (share !== undefined) part('progress').value = share;
 }
 
-function fail(message) {
+function fail(message, name) {
   tell('');
   show('error', Boolean(message));
-  part('error').textContent = message ? sentence(message) : '';
+  part('error').textContent = !message ? '' : name ? `${name}: ${message}` : sentence(message);
 }
 
 function play(url, isImage) {
@@ -46,18 +47,19 @@ function unshown(text) {
 
 function empty() {
   if (opened && opened.request) opened.request.abort();
+  if (opened && opened.id) trigger('closed', { id: opened.id });  // no question is about it any more
   if (opened && opened.url) URL.revokeObjectURL(opened.url);
   opened = null; seconds = 0;
   video.removeAttribute('src'); video.load(); image.removeAttribute('src');
-  for (const name of ['screen', 'bar', 'facts', 'evidence']) show(name, false);
+  for (const name of ['screen', 'bar', 'hint', 'facts', 'evidence']) show(name, false);
   show('drop'); fail('');
   part('input').value = '';
 }
 
 function open(file) {
   empty();
-  if (file.size > props.most_bytes) { fail(`${file.name} is too large: ${props.limits_text}`); return; }
-  if (!file.size) { fail(`${file.name} is empty. Choose a video or an image.`); return; }
+  if (file.size > props.most_bytes) { fail(`it is too large. ${props.limits_text}`, file.name); return; }
+  if (!file.size) { fail('it is empty. Choose a video or an image.', file.name); return; }
   const mine = { id: null, name: file.name, file, url: URL.createObjectURL(file) };
   opened = mine;
   part('name').textContent = file.name;
@@ -68,20 +70,20 @@ function open(file) {
   mine.request = request;
   request.upload.onprogress = (event) => tell('Uploading', event.total ? event.loaded / event.total : 0);
   request.upload.onload = () => tell('Checking the file');
-  request.onerror = () => gone('The upload was cut off. Is the server still there? Try again.');
+  request.onerror = () => gone('the upload was cut off. Is the server still there? Try again.');
   request.onload = () => {
     if (opened !== mine) return;
     let answer = {};
     try { answer = JSON.parse(request.responseText); } catch { answer = {}; }
     if (request.status === 200) found(mine, answer.id);
-    else gone((answer.error && answer.error.message) || `The server refused the file (status ${request.status}).`);
+    else gone((answer.error && answer.error.message) || `the server refused it (status ${request.status}).`);
   };
   request.open('POST', 'page/files');
   request.send(form);
   function gone(message) {
     if (opened !== mine) return;
     empty();
-    fail(`${mine.name}: ${message}`);
+    fail(message, mine.name);
   }
 }
 
@@ -121,7 +123,7 @@ async function preview(mine) {
     URL.revokeObjectURL(mine.url);
     mine.url = URL.createObjectURL(made);
     play(mine.url, false);
-    part('name').textContent = `${mine.name} (a small preview; the model reads the video itself)`;
+    show('hint');
     tell('');
   } catch (error) {
     if (opened !== mine) return;
@@ -164,7 +166,7 @@ function facts(file, plan) {
 function render() {
   const value = JSON.parse(props.value || '{}');
   if (!opened || value.id !== opened.id || !opened.id) return;
-  if (value.error) { const name = opened.name; empty(); fail(`${name}: ${value.error}`); return; }
+  if (value.error) { const name = opened.name; opened.id = null; empty(); fail(value.error, name); return; }
   seconds = value.file.seconds;
   if (!opened.triedPreview && opened.url && image.hidden && ['image', 'animation'].includes(value.file.kind)) play(opened.url, true);
   if (!opened.wantsPreview || !part('status').textContent.includes('preview')) tell('');
@@ -219,14 +221,14 @@ part('bars').addEventListener('click', (event) => {
 video.addEventListener('timeupdate', playhead);
 window.addEventListener('bimba-evidence', (event) => {
   draw(event.detail.evidence, event.detail.question);
-  if (event.detail.look) element.querySelector('.stage').scrollIntoView({ behavior: 'smooth', block: 'start' });
+  if (event.detail.look) element.querySelector('.stage').scrollIntoView({ behavior: isStill.matches ? 'auto' : 'smooth', block: 'start' });
 });
 
-part('limits').textContent = props.limits_text;
+part('limits').textContent = `${props.limits_text} The server forgets it when you close this page.`;
 show('example', Boolean(props.example));
 part('example').addEventListener('click', openExample);
 part('choose').addEventListener('click', () => part('input').click());
-part('other').addEventListener('click', () => { empty(); trigger('closed', {}); part('choose').focus(); });
+part('other').addEventListener('click', () => { empty(); part('choose').focus(); });
 part('input').addEventListener('change', () => { if (part('input').files.length) open(part('input').files[0]); });
 for (const kind of ['dragenter', 'dragover', 'dragleave', 'drop']) {
   document.addEventListener(kind, (event) => {

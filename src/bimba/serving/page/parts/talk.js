@@ -53,13 +53,17 @@ function intro(value) {
 }
 
 function ideas(value) {
-  part('ideas').replaceChildren(...value.questions.map((question) => {
-    const button = make('button', question);
-    button.type = 'button';
-    button.disabled = !value.ready || value.busy;
-    button.addEventListener('click', () => trigger('asked', { question }));
-    return button;
-  }));
+  const told = JSON.stringify(value.questions);
+  if (part('ideas').dataset.told !== told) {
+    part('ideas').dataset.told = told;
+    part('ideas').replaceChildren(...value.questions.map((question) => {
+      const button = make('button', question);
+      button.type = 'button';
+      button.addEventListener('click', () => trigger('asked', { question }));
+      return button;
+    }));
+  }
+  for (const button of part('ideas').children) button.disabled = !value.ready || value.busy;
 }
 
 function render() {
