@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -15,6 +15,7 @@ from bimba.serving.engine.engine import Engine
 from bimba.serving.engine.finding import LATE
 from bimba.serving.engine.ticket import Asked, Done, Event, Found, Piece, Ready, Scored, Ticket, Unfound
 from bimba.serving.metrics import Metrics
+from bimba.serving.outbox import outbox_of
 from bimba.serving.protocol.requests import ChatRequest
 from bimba.serving.protocol.responses import (
     AnswerMessage,
@@ -70,11 +71,10 @@ class Answering:
         Raises:
             RefusedError: there is no room.
         """
-        loop = asyncio.get_running_loop()
+        outbox = outbox_of(asyncio.get_running_loop())
 
         def tell(event: Event) -> None:
-            with suppress(RuntimeError):  # the loop has ended, and with it everybody who waits
-                loop.call_soon_threadsafe(self._events.put_nowait, event)
+            outbox.post(partial(self._events.put_nowait, event))
 
         self._ticket = Ticket(self._name, asked, tell, self._seconds)
         self._engine.submit(self._ticket)

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,6 +15,7 @@ from bimba.inference.request import checked_turns
 from bimba.serving.engine.engine import Engine
 from bimba.serving.engine.ticket import Asked, Done, Drawing, Event, Found, Look, Piece, Ready, Ticket, Unfound
 from bimba.serving.metrics import Metrics
+from bimba.serving.outbox import outbox_of
 from bimba.serving.page.knowing import Known
 from bimba.serving.page.talks import Talk
 from bimba.serving.refusals import RefusedError, refused, unfinished
@@ -129,11 +130,10 @@ class Asking:
     def _submitted(self, talk: Talk, question: str, wishes: Wishes, events: asyncio.Queue[Event]) -> Ticket:
         if talk.media is None or talk.file is None:
             raise RefusedError(400, "there is no video yet. Open one first.", code="no_video")
-        loop = asyncio.get_running_loop()
+        outbox = outbox_of(asyncio.get_running_loop())
 
         def tell(event: Event) -> None:
-            with suppress(RuntimeError):  # the loop has ended, and with it everybody who waits
-                loop.call_soon_threadsafe(events.put_nowait, event)
+            outbox.post(partial(events.put_nowait, event))
 
         try:
             turns = checked_turns([*talk.turns, Message("user", question)], has_video=True)
