@@ -24,7 +24,7 @@ from bimba.serving.refusals import RefusedError
 from bimba.serving.settings import MediaLimits, ServeSettings
 from bimba.video.source import Video
 
-WISHES = Wishes(frames=4, sampling="uniform", new_tokens=3, temperature=0, seed=None, evidence=False)
+WISHES = Wishes(frames=4, sampling="uniform", video_tokens=None, new_tokens=3, temperature=0, seed=None, evidence=False)
 
 
 @pytest.fixture
@@ -84,6 +84,21 @@ def test_follow_up_questions_are_about_what_was_said(engine: Engine, files: File
     assert [turn.role for turn in talk.turns] == ["user", "assistant"] * 2
     assert talk.turns[1].content == first["text"]
     assert talk.ticket is None
+
+
+def test_tokens_of_the_video_are_bounded_in_plan_and_answer(engine: Engine, files: FileStore, video: Path) -> None:
+    talk, shown = opened(engine, files, video)
+    each = shown["plan"]["tokens"] // shown["plan"]["frames"]
+    opening = Opening(engine.qa, files, MediaLimits(), Known("tiny", "mine"), None)
+    for frames in (4, None):
+        few = WISHES.model_copy(update={"video_tokens": 3 * each, "frames": frames})
+        planned = opening.shown(talk, few.look)
+        assert planned is not None
+        assert (planned["plan"]["frames"], planned["plan"]["tokens"]) == (3, 3 * each)
+        assert ask(asking(engine), talk, "What?", few)["tokens"] == 3 * each
+    none = opening.shown(talk, WISHES.model_copy(update={"video_tokens": 1}).look)
+    assert none is not None
+    assert "max_video_tokens" in none["plan"]["error"]
 
 
 def test_without_a_video_or_room_or_time_a_page_says_what_to_do(engine: Engine, files: FileStore, video: Path) -> None:

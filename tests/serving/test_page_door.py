@@ -27,7 +27,7 @@ FILE = "/etc/hostname"
 ASK, OPEN, CLOSE = 0, 3, 4
 """Numbers of what a page asks of Gradio, in the order in which it is laid out."""
 
-LOOK = [False, 2, "uniform"]
+LOOK = [False, 2, "uniform", ""]
 WISHES = [*LOOK, 60, 0, "", False]
 
 CLOSED = [

@@ -127,6 +127,21 @@ def test_how_a_video_is_looked_at_can_be_said(client: openai.OpenAI, tiny: Video
     assert again.bimba["was_encoded"]
 
 
+def test_tokens_of_a_video_can_be_bounded(client: openai.OpenAI, video: Path) -> None:
+    def usage(**look: Any) -> int:
+        answer = ask(client, about(by_url(f"file:{video.name}")), extra_body={"bimba": look})
+        assert answer.usage is not None
+        details: Any = answer.usage.prompt_tokens_details
+        return int(details.video_tokens)
+
+    each = usage(num_frames=1)
+    for frames in (5, "auto"):
+        assert usage(num_frames=frames, max_video_tokens=3 * each + 1) == 3 * each
+    assert usage(num_frames=2, max_video_tokens=3 * each) == 2 * each
+    with pytest.raises(openai.BadRequestError, match="max_video_tokens"):
+        usage(num_frames=2, max_video_tokens=each - 1)
+
+
 def test_sampling_with_a_seed_and_stop_and_logprobs(client: openai.OpenAI) -> None:
     messages = [{"role": "user", "content": "Why?"}]
     options = {"temperature": 1.0, "top_p": 0.9, "max_tokens": 20}

@@ -159,6 +159,7 @@ def serve(
     timeout: Timeout = 600.0,
     grace: Grace = 60.0,
     frames: looking.Frames = None,
+    max_video_tokens: looking.MaxVideoTokens = None,
     sampling: looking.SamplingMode = None,
     max_new_tokens: options.MaxNewTokens = 512,
     name: ServedName = None,
@@ -176,7 +177,7 @@ def serve(
     """
     check_installed()
     options.check_numbers(max_new_tokens)
-    look = looking.look_at(frames, None, sampling, None, temporal_pooling)
+    look = looking.look_at(frames, None, sampling, max_video_tokens, temporal_pooling)
     keys = read_keys(api_key or (), api_key_file)
     check_reach(host, keys, without_key=without_key)
     named = model_or_default(model, quiet=quiet)
@@ -206,6 +207,7 @@ def serve(
             seconds=timeout,
             frames=look.frames,
             sampling=look.sampling,
+            max_video_tokens=look.max_video_tokens,
             max_new_tokens=max_new_tokens,
         )
         with waiting("loading the model", quiet=quiet):

@@ -52,6 +52,7 @@ class RequestBuilder:
         sampling: "uniform", "middle", "fps" or a number of frames a second.
         time_sentence: tell the model the frames' times, if it was trained with them.
         most_groups: of frames that the model's compressor can make, which learned so many queries; None for any number.
+        max_video_tokens: of the video, for which fewer frames are taken; None for whatever the language model can read.
     """
 
     processor: VideoProcessor
@@ -60,6 +61,7 @@ class RequestBuilder:
     sampling: SamplingOrRate
     time_sentence: bool
     most_groups: int | None = None
+    max_video_tokens: int | None = None
 
     def build(self, num_frames: int) -> Request:
         """Choose at most `num_frames` frames and write the prompt.
@@ -103,6 +105,7 @@ class RequestBuilder:
             self.video.average_fps,
             AUTO,
             fps=rate,
+            max_video_tokens=self.max_video_tokens,
             may_pool=False,
             most_groups=self.most_groups,
         )
@@ -126,6 +129,26 @@ class RequestBuilder:
             middle = (low + high) // 2
             low, high = (middle, high) if self._length(middle) <= limit else (low, middle)
         return 0 if low == too_few else low
+
+    def within(self, num_frames: int) -> int:
+        """The largest number of frames, at most so many, whose tokens are as few as they have to be.
+
+        Raises:
+            InputError: a single frame has more.
+        """
+        limit, low, high = self.max_video_tokens, self.processor.least_frames - 1, num_frames + 1
+        if limit is None or self.video is None:
+            return num_frames
+        while high - low > 1:
+            middle = (low + high) // 2
+            clip = self.video.shortened(middle, self.sampling)
+            low, high = (middle, high) if clip is None or self._num_tokens(clip) <= limit else (low, middle)
+        if low < self.processor.least_frames:
+            raise InputError(
+                f"the video may have {limit:,} tokens (max_video_tokens), and the fewest frames have more.",
+                fix="allow more, or leave the limit out.",
+            )
+        return low
 
     def _length(self, num_frames: int) -> int:
         """Tokens of the prompt with so many frames."""
@@ -157,7 +180,7 @@ def build_request(
         fit = builder.auto(context_length, max_new_tokens)
         builder = builder if fit is None else replace(builder, sampling=fit.sampling)
         num_frames = 1 if fit is None else fit.num_frames
-    request = builder.build(num_frames)
+    request = builder.build(builder.within(num_frames))
 
     def way_out() -> str:
         fitting = 0

@@ -79,7 +79,8 @@ def _texts(parts: list[Part]) -> str:
 def _look(options: BimbaOptions, settings: ServeSettings) -> Look:
     num_frames = settings.frames if options.num_frames is None else options.num_frames
     sampling: SamplingOrRate = settings.sampling if options.sampling is None else options.sampling
-    return Look(num_frames, sampling, options.start, options.end, options.time_sentence)
+    limit = settings.max_video_tokens if options.max_video_tokens is None else options.max_video_tokens
+    return Look(num_frames, sampling, options.start, options.end, options.time_sentence, limit)
 
 
 def _media_parts(turn: ChatMessage) -> list[Part]:

@@ -61,6 +61,7 @@ class ServeSettings(BaseModel):
         seconds: that a request may take.
         frames: that are looked at where a request does not say.
         sampling: how they are chosen where a request does not say.
+        max_video_tokens: for which fewer are taken where a request does not say; None for what the model can read.
         max_new_tokens: of an answer where a request does not say.
         prefix_bytes: of what was read of prompts, kept beside the model for the next question about a video.
         prefill_tokens: of a prompt that are read between two steps of the others.
@@ -80,6 +81,7 @@ class ServeSettings(BaseModel):
     seconds: float = Field(default=600.0, gt=0)
     frames: int | Literal["auto"] = 64
     sampling: str = "uniform"
+    max_video_tokens: int | None = Field(default=None, ge=1)
     max_new_tokens: int = Field(default=512, ge=1)
     prefix_bytes: int = Field(default=GIB, ge=0)
     prefill_tokens: int = Field(default=512, ge=1)

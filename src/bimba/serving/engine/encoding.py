@@ -73,7 +73,10 @@ class Encoder:
         qa, asked = self._qa, ticket.asked
         opened = ClipFile(video)
         turns = _ANY_QUESTION if self._cache is not None else asked.turns
-        builder = RequestBuilder(qa.processor, opened, turns, asked.look.sampling, asked.look.time_sentence)
+        look = asked.look
+        builder = RequestBuilder(
+            qa.processor, opened, turns, look.sampling, look.time_sentence, max_video_tokens=look.max_video_tokens
+        )
         room = ROOM_FOR_ANSWERS if asked.look.num_frames == AUTO else 1
         request = build_request(builder, asked.look.num_frames, qa.context_length, room)
         if request.clip is None:
@@ -114,7 +117,9 @@ class Encoder:
         return settings_of(self._qa.model.config, part, self._looking(asked))
 
     def _looking(self, asked: Asked) -> dict[str, Any]:
-        return {"num_frames": asked.look.num_frames, "sampling": asked.look.sampling}
+        look = asked.look
+        limit = {} if look.max_video_tokens is None else {"max_video_tokens": look.max_video_tokens}
+        return {"num_frames": look.num_frames, "sampling": look.sampling} | limit
 
 
 def keeps_encodings(qa: VideoQA[Any, Any]) -> bool:

@@ -67,13 +67,14 @@ class Media:
 
 @dataclass(frozen=True)
 class Look:
-    """How a video is looked at; as `VideoQA.ask` takes it."""
+    """How a video is looked at; as `VideoQA.ask` takes it, and no more frames than have so many tokens."""
 
     num_frames: int | Literal["auto"] = 64
     sampling: SamplingOrRate = "uniform"
     start: str | float | None = None
     end: str | float | None = None
     time_sentence: bool = True
+    max_video_tokens: int | None = None
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ class Wishes(BaseModel):
     Attributes:
         frames: to look at, at most; None for as many as fit.
         sampling: how they are chosen.
+        video_tokens: of the video, at most, for which fewer frames are taken; None for what the model can read.
         new_tokens: of the answer, at most; None for as many as the server gives.
         temperature: 0 for the likeliest token each time.
         seed: of what is drawn by chance; None for any.
@@ -65,6 +66,7 @@ class Wishes(BaseModel):
 
     frames: Annotated[int, Field(ge=1)] | None
     sampling: Literal["uniform", "middle", "fps"]
+    video_tokens: Annotated[int, Field(ge=1)] | None
     new_tokens: Annotated[int, Field(ge=1)] | None
     temperature: Annotated[float, Field(ge=0, le=2)]
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None
@@ -73,7 +75,8 @@ class Wishes(BaseModel):
     @property
     def look(self) -> Look:
         """How the video is looked at."""
-        return Look("auto" if self.frames is None else self.frames, self.sampling)
+        frames: int | Literal["auto"] = "auto" if self.frames is None else self.frames
+        return Look(frames, self.sampling, max_video_tokens=self.video_tokens)
 
     @property
     def drawing(self) -> Drawing:

@@ -45,7 +45,9 @@ def planned(qa: VideoQA[Any, Any], file: ClipFile, look: Look) -> dict[str, Any]
         file: that is asked about.
         look: how it is looked at.
     """
-    builder = RequestBuilder(qa.processor, file, _ANY_QUESTION, look.sampling, look.time_sentence)
+    builder = RequestBuilder(
+        qa.processor, file, _ANY_QUESTION, look.sampling, look.time_sentence, max_video_tokens=look.max_video_tokens
+    )
     try:
         request = build_request(builder, look.num_frames, qa.context_length, 1)
     except BimbaError as error:

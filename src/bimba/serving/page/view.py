@@ -71,7 +71,7 @@ class View:
             gr.on([ask.click, question.submit], self._ask, [question, *wishes], asked, **_QUIET)
             talk.asked(self._ask_idea, wishes, asked, **_QUIET)
             stop.click(self._stop, None, None, **_QUIET)
-            looks = wishes[:3]
+            looks = wishes[:4]
             # A second video may be opened while the first is still looked into.
             stage.opened(self._open, looks, [stage, talk], trigger_mode="multiple", **_QUIET)
             stage.closed(self._close, None, [stage, talk], trigger_mode="multiple", **_QUIET)
@@ -126,18 +126,25 @@ class View:
                 label="Frames, at most (unless ticked)",
             )
             sampling = gr.Radio(_SAMPLINGS, value=settings.sampling, label="Which frames")
+            tokens = gr.Textbox(
+                "" if settings.max_video_tokens is None else str(settings.max_video_tokens),
+                label="Tokens of the video, at most (empty: what the model can read)",
+                max_lines=1,
+                max_length=20,
+            )
             most = settings.max_new_tokens
             new_tokens = _range(1, most, most, step=1, precision=0, label="New tokens, at most")
             temperature = _range(0, 2, 0, step=0.1, label="Temperature (0: always the likeliest word)")
             seed = gr.Textbox("", label="Seed (with a temperature; empty for any)", max_lines=1, max_length=20)
             evidence = gr.Checkbox(value=True, label="Find the moments that an answer rests on")
-        return [auto, frames, sampling, new_tokens, temperature, seed, evidence]
+        return [auto, frames, sampling, tokens, new_tokens, temperature, seed, evidence]
 
     def _wished(
         self,
         auto: bool,
         frames: float,
         sampling: str,
+        video_tokens: str | None = None,
         new_tokens: float | None = None,
         temperature: float = 0.0,
         seed: str | None = None,
@@ -152,6 +159,7 @@ class View:
         given = {
             "frames": None if auto else frames,
             "sampling": sampling,
+            "video_tokens": (video_tokens or "").strip() or None,
             "new_tokens": None if new_tokens is None or new_tokens >= most else new_tokens,
             "temperature": temperature,
             "seed": (seed or "").strip() or None,

@@ -110,6 +110,9 @@ class BimbaOptions(_Strict):
     """How the video is looked at; what is not given is as the server was started."""
 
     num_frames: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
+    max_video_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Fewer frames are taken where the video would have more tokens."
+    )
     sampling: Literal["uniform", "middle", "fps"] | Annotated[float, Field(gt=0, le=1000)] | None = Field(
         default=None, description="How frames are chosen; a number for so many a second."
     )
