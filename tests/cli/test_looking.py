@@ -9,7 +9,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from bimba.cli import app
-from bimba.cli.looking import Settled, look_at, settle
+from bimba.cli.looking import Asked, LookOptions, Settled, look_at, settle
+from bimba.cli.options import NamedModel
 from bimba.errors import InputError
 from bimba.inference import VideoQA
 from bimba.video.source import Video
@@ -171,10 +172,7 @@ def test_pictures_without_times_have_no_rate(model: Path, tmp_path: Path) -> Non
 
 
 def test_without_a_budget_no_sizes_are_read(video: Path) -> None:
-    look = look_at(None, None, None, None, None)
+    look = look_at(LookOptions(), None)
     with Video(video) as opened:
-        settled = settle(
-            look, opened, "What?", "no/such-model", None, time_sentence=True, max_new_tokens=1, quiet=True,
-            outlined=False,
-        )  # fmt: skip
+        settled = settle(look, opened, Asked("What?", True, 1), NamedModel("no/such-model"), quiet=True, outlined=False)
     assert settled == Settled(64, "uniform", None, None)

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 
 from bimba.cli import looking, options
 from bimba.cli.evidence_page import evidence_lines
+from bimba.cli.grouping import grouped
 from bimba.cli.naming import model_or_default, remark_on_answer
 from bimba.cli.plan_page import plan_lines
 from bimba.cli.planning import UNTIMED, make_plan
@@ -26,32 +28,16 @@ _PICTURES = (".png", ".jpg", ".jpeg")
 LABELS = {"frames": "reading frames", "vision": "looking at frames", "compress": "compressing"}
 
 
+@grouped
 def ask(
     video: options.VideoPath,
     question: Annotated[str, typer.Argument(help="What you want to know.", show_default=False)],
-    model: options.ModelName = None,
-    base: options.Base = None,
-    frames: looking.Frames = None,
-    fps: looking.Fps = None,
-    max_video_tokens: looking.MaxVideoTokens = None,
-    sampling: looking.SamplingMode = None,
-    start: options.Start = None,
-    end: options.End = None,
-    time_sentence: options.TimeSentence = True,
-    video_stream: options.VideoStream = None,
-    image_fps: options.ImageFps = None,
-    allow_truncated: options.AllowTruncated = False,
-    backend: options.BackendName = options.Backend.pyav,
-    isolate: options.Isolate = False,
-    max_new_tokens: options.MaxNewTokens = 512,
-    temperature: options.Temperature = None,
-    top_p: options.TopP = None,
-    seed: options.Seed = None,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    attn_implementation: options.AttnImplementation = None,
-    quantization: options.Quantization = None,
-    temporal_pooling: options.TemporalPooling = None,
+    *,
+    model: options.ModelOptions,
+    look: looking.LookOptions,
+    span: options.TimedOptions,
+    reading: options.ReadingOptions,
+    answering: options.AnswerOptions,
     evidence: Annotated[
         bool,
         typer.Option(
@@ -70,86 +56,58 @@ def ask(
         ),
     ] = None,
     dry_run: looking.DryRun = False,
-    json_: options.Json = False,
-    quiet: options.Quiet = False,
+    printing: options.PrintOptions,
 ) -> None:
     """Ask a question about a video.
 
     The answer goes to stdout as it is generated, progress to stderr.
     """
-    options.check_numbers(max_new_tokens, seed)
-    look = looking.look_at(frames, fps, sampling, max_video_tokens, temporal_pooling)
+    options.check_numbers(answering.max_new_tokens, answering.seed)
+    wanted = looking.look_at(look, model.temporal_pooling)
     if not question.strip():
         raise InputError("the question is empty.", fix='ask something, e.g. "What happens in this video?"')
-    hushed = quiet or json_
-    named = model_or_default(model, quiet=hushed)
+    hushed, to_stdout = printing.hushed, not printing.json_
+    named = model_or_default(model.model, quiet=hushed)
+    model = replace(model, model=named)
     with waiting("reading the video", quiet=hushed):
-        opened = options.open_either(video, start, end, video_stream, image_fps, allow_truncated, str(backend), isolate)
+        opened = options.open_either(video, span, reading)
     with opened:
         if evidence_picture is not None:
             check_picture(evidence_picture, opened)
-        settled = looking.settle(
-            look,
-            opened,
-            question,
-            named,
-            base,
-            time_sentence=time_sentence,
-            max_new_tokens=max_new_tokens,
-            quiet=hushed,
-            outlined=dry_run,
-        )
+        asked = looking.Asked(question, span.time_sentence, answering.max_new_tokens)
+        settled = looking.settle(wanted, opened, asked, model, quiet=hushed, outlined=dry_run)
         if dry_run:
-            print_dry_run(
-                settled,
-                options.source_of(opened),
-                question,
-                named,
-                time_sentence=time_sentence,
-                max_new_tokens=max_new_tokens,
-                device=device,
-                dtype=dtype,
-                attn_implementation=attn_implementation,
-                quantization=quantization,
-                as_json=json_,
-                quiet=hushed,
-            )
+            print_dry_run(settled, options.source_of(opened), asked, model, printing)
             return
         begun = time.perf_counter()
         with waiting("loading the model", quiet=hushed):
             hush_transformers(quiet=True)
-            qa = options.load_model(
-                named, base, device, dtype, attn_implementation, quantization, settled.temporal_pooling
-            )
+            qa = options.load_model(named, model, settled.temporal_pooling)
         load_seconds = time.perf_counter() - begun
-        settings = {
-            "num_frames": settled.num_frames,
-            "sampling": settled.sampling,
-            "time_sentence": time_sentence,
-            "max_new_tokens": max_new_tokens,
-        }
-        settings |= sampling_settings(temperature, top_p, seed)
-        stream = answer_on_terminal(qa, opened, question, settings, hushed=hushed, to_stdout=not json_)
+        looked = {"num_frames": settled.num_frames, "sampling": settled.sampling, "time_sentence": span.time_sentence}
+        settings = looked | answer_settings(answering)
+        stream = answer_on_terminal(qa, opened, question, settings, hushed=hushed, to_stdout=to_stdout)
         answer = stream.answer
         remark_on_answer(named, answer.text, quiet=hushed)
         record = {"model": named, "video": str(video), "question": question} | answer.to_dict()
         record["timings"] = {"load": load_seconds} | answer.timings
         try:
             if evidence or evidence_picture is not None:
-                record |= tell_evidence(stream, evidence_picture, opened, question, hushed=hushed, to_stdout=not json_)
+                record |= tell_evidence(stream, evidence_picture, opened, question, hushed=hushed, to_stdout=to_stdout)
         finally:  # whatever becomes of the evidence, the answer is not lost
-            if json_:
+            if printing.json_:
                 print_json(record)
 
 
-def sampling_settings(temperature: float | None, top_p: float | None, seed: int | None) -> dict[str, Any]:
-    """What `VideoQA.ask` takes of the options that draw by chance; the seed is set here."""
-    if seed is not None:
+def answer_settings(answering: options.AnswerOptions) -> dict[str, Any]:
+    """What `VideoQA.ask` takes of the options; the seed is set here."""
+    if answering.seed is not None:
         import torch
 
-        torch.manual_seed(seed)
-    given = {"temperature": temperature, "top_p": top_p}
-    return {name: value for name, value in given.items() if value is not None}
+        torch.manual_seed(answering.seed)
+    given = {"temperature": answering.temperature, "top_p": answering.top_p}
+    drawn = {name: value for name, value in given.items() if value is not None}
+    return {"max_new_tokens": answering.max_new_tokens} | drawn
 
 
 def answer_on_terminal(
@@ -233,34 +191,16 @@ def print_stream(stream: "AnswerStream", *, to_stdout: bool) -> None:
 def print_dry_run(
     settled: looking.Settled,
     video: "Video",
-    question: str,
-    model: str,
-    *,
-    time_sentence: bool,
-    max_new_tokens: int,
-    device: str,
-    dtype: str,
-    attn_implementation: str | None,
-    quantization: str | None,
-    as_json: bool,
-    quiet: bool,
+    asked: looking.Asked,
+    model: options.ModelOptions,
+    printing: options.PrintOptions,
 ) -> None:
     """Print what asking comes to, in the place of asking."""
-    plan = make_plan(
-        settled,
-        video,
-        question,
-        time_sentence=time_sentence,
-        max_new_tokens=max_new_tokens,
-        device=device,
-        dtype=dtype,
-        attn_implementation=attn_implementation,
-        timed=quantization is None,
-        quiet=quiet,
-    )
-    if quantization is not None and not quiet:
+    is_quantized = model.quantization is not None
+    plan = make_plan(settled, video, asked, model, timed=not is_quantized, quiet=printing.hushed)
+    if is_quantized and not printing.hushed:
         print("the memory is that of weights that are not quantized; quantized ones take less", file=sys.stderr)
-    print_plan(plan, model, UNTIMED["unknown" if quantization is None else "quantized"], as_json=as_json)
+    print_plan(plan, model.model, UNTIMED["quantized" if is_quantized else "unknown"], as_json=printing.json_)
 
 
 def print_plan(plan: "Plan", model: str | None, untimed: str | None, *, as_json: bool) -> None:

@@ -4,12 +4,13 @@ import difflib
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bimba.cli import looking, options
-from bimba.cli.ask import LABELS, print_dry_run, print_json, print_stream, sampling_settings
+from bimba.cli.ask import LABELS, answer_settings, print_dry_run, print_json, print_stream
+from bimba.cli.grouping import grouped
 from bimba.cli.naming import model_or_default, remark_on_answer
 from bimba.cli.plan import draw_frames
 from bimba.cli.planning import QUESTION
@@ -34,88 +35,47 @@ Type a question, or:
 Ctrl-C stops an answer."""
 
 
+@grouped
 def chat(
     video: options.VideoPath,
-    model: options.ModelName = None,
-    base: options.Base = None,
-    frames: looking.Frames = None,
-    fps: looking.Fps = None,
-    max_video_tokens: looking.MaxVideoTokens = None,
-    sampling: looking.SamplingMode = None,
-    start: options.Start = None,
-    end: options.End = None,
-    time_sentence: options.TimeSentence = True,
-    video_stream: options.VideoStream = None,
-    image_fps: options.ImageFps = None,
-    allow_truncated: options.AllowTruncated = False,
-    backend: options.BackendName = options.Backend.pyav,
-    isolate: options.Isolate = False,
-    max_new_tokens: options.MaxNewTokens = 512,
-    temperature: options.Temperature = None,
-    top_p: options.TopP = None,
-    seed: options.Seed = None,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    attn_implementation: options.AttnImplementation = None,
-    quantization: options.Quantization = None,
-    temporal_pooling: options.TemporalPooling = None,
+    *,
+    model: options.ModelOptions,
+    look: looking.LookOptions,
+    span: options.TimedOptions,
+    reading: options.ReadingOptions,
+    answering: options.AnswerOptions,
     dry_run: looking.DryRun = False,
-    json_: options.Json = False,
-    quiet: options.Quiet = False,
+    printing: options.PrintOptions,
 ) -> None:
     """Ask several questions about a video, which is read and encoded once.
 
     Questions are lines of the standard input, so that a script may send them, too; with --json each answer is one JSON
     object in a line.
     """
-    options.check_numbers(max_new_tokens, seed)
-    look = looking.look_at(frames, fps, sampling, max_video_tokens, temporal_pooling)
+    options.check_numbers(answering.max_new_tokens, answering.seed)
+    wanted = looking.look_at(look, model.temporal_pooling)
     if str(video) == "-":
         raise InputError(
             "chat reads questions from the standard input, so that no video can come through it.",
             fix="write the video to a file first.",
         )
-    hushed = quiet or json_
-    named = model_or_default(model, quiet=hushed)
+    hushed = printing.hushed
+    named = model_or_default(model.model, quiet=hushed)
+    model = replace(model, model=named)
     with waiting("reading the video", quiet=hushed):
-        opened = options.open_either(video, start, end, video_stream, image_fps, allow_truncated, str(backend), isolate)
+        opened = options.open_either(video, span, reading)
     with opened:
-        settled = looking.settle(
-            look,
-            opened,
-            QUESTION,
-            named,
-            base,
-            time_sentence=time_sentence,
-            max_new_tokens=max_new_tokens,
-            quiet=hushed,
-            outlined=dry_run,
-            several=True,
-        )
+        asked = looking.Asked(QUESTION, span.time_sentence, answering.max_new_tokens)
+        settled = looking.settle(wanted, opened, asked, model, quiet=hushed, outlined=dry_run, several=True)
         if dry_run:
-            print_dry_run(
-                settled,
-                options.source_of(opened),
-                QUESTION,
-                named,
-                time_sentence=time_sentence,
-                max_new_tokens=max_new_tokens,
-                device=device,
-                dtype=dtype,
-                attn_implementation=attn_implementation,
-                quantization=quantization,
-                as_json=json_,
-                quiet=hushed,
-            )
+            print_dry_run(settled, options.source_of(opened), asked, model, printing)
             return
         with waiting("loading the model", quiet=hushed):
             hush_transformers(quiet=True)
-            qa = options.load_model(
-                named, base, device, dtype, attn_implementation, quantization, settled.temporal_pooling
-            )
-        settings = sampling_settings(temperature, top_p, seed) | {"max_new_tokens": max_new_tokens}
-        conversation = _encode(qa, opened, settled, time_sentence, hushed=hushed)
-        session = Session(named, conversation, opened, settings, as_json=json_, quiet=quiet)
+            qa = options.load_model(named, model, settled.temporal_pooling)
+        settings = answer_settings(answering)
+        conversation = _encode(qa, opened, settled, span.time_sentence, hushed=hushed)
+        session = Session(named, conversation, opened, settings, as_json=printing.json_, quiet=printing.quiet)
         session.greet()
         session.run(questions(hushed=hushed))
 

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bimba.cli import looking, options
 from bimba.cli.ask import LABELS, print_json
+from bimba.cli.grouping import grouped
 from bimba.cli.naming import model_or_default
 from bimba.cli.progress import bars, hush_transformers, waiting
 from bimba.cli.units import in_bytes, in_count
@@ -31,6 +32,7 @@ class Engine(StrEnum):
     ray = "ray"
 
 
+@grouped
 def encode(
     video: Annotated[
         Path,
@@ -39,6 +41,7 @@ def encode(
             show_default=False,
         ),
     ],
+    *,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -75,57 +78,41 @@ def encode(
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
-    model: options.ModelName = None,
-    base: options.Base = None,
-    frames: looking.Frames = None,
-    fps: looking.Fps = None,
-    max_video_tokens: looking.MaxVideoTokens = None,
-    sampling: looking.SamplingMode = None,
-    start: options.Start = None,
-    end: options.End = None,
-    video_stream: options.VideoStream = None,
-    image_fps: options.ImageFps = None,
-    allow_truncated: options.AllowTruncated = False,
-    backend: options.BackendName = options.Backend.pyav,
-    isolate: options.Isolate = False,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    attn_implementation: options.AttnImplementation = None,
-    quantization: options.Quantization = None,
-    temporal_pooling: options.TemporalPooling = None,
-    json_: options.Json = False,
-    quiet: options.Quiet = False,
+    model: options.ModelOptions,
+    look: looking.LookOptions,
+    span: options.SpanOptions,
+    reading: options.ReadingOptions,
+    printing: options.PrintOptions,
 ) -> None:
     """Encode a video once, to ask about it often: bimba ask talk.bimba, bimba chat talk.bimba.
 
     What is encoded already is left alone; what has changed since is encoded again. With --json each video is one JSON
     object in a line.
     """
-    look = looking.look_at(frames, fps, sampling, max_video_tokens, temporal_pooling)
+    wanted = looking.look_at(look, model.temporal_pooling)
     if engine is Engine.ray and str(video) == "-":
         raise InputError("what comes through a pipe cannot be sent to workers.", fix="leave --engine out.")
     if workers is not None and (workers < 1 or engine is not Engine.ray):
         raise InputError(f"--workers is {workers}.", fix="take at least one, with --engine ray.")
-    hushed = quiet or json_
-    named = model_or_default(model, quiet=hushed)
+    named = model_or_default(model.model, quiet=printing.hushed)
     entries, library = _entries(video, out)
-    reading: dict[str, Any] = {"start": start, "end": end, "video_stream": video_stream, "image_fps": image_fps}
-    reading |= {"allow_truncated": allow_truncated, "backend": str(backend), "isolate": isolate}
     if library is None and str(video) != "-" and (video.is_file() or not video.exists()):
         # What is wrong with it is found before a model of many gigabytes is read; a pipe can be read only once.
-        options.open_video(video, **reading).close()
+        options.open_video(video, span, reading).close()
     hush_transformers(quiet=True)
     from bimba.inference.encoded.encoding import Encoding
     from bimba.inference.encoded.library import alone_in, sweep
 
-    loading = {
-        "model": named, "base": base, "device": device, "dtype": dtype, "attn_implementation": attn_implementation,
-        "quantization": quantization,
-    }  # fmt: skip
     encoding = Encoding(
-        loading, look.frames, look.sampling, look.fps, look.max_video_tokens, look.temporal_pooling, reading
+        options.loading_settings(named, model),
+        wanted.frames,
+        wanted.sampling,
+        wanted.fps,
+        wanted.max_video_tokens,
+        wanted.temporal_pooling,
+        options.video_settings(span, reading),
     )
-    told = Told(as_json=json_, quiet=quiet, total=len(entries))
+    told = Told(as_json=printing.json_, quiet=printing.quiet, total=len(entries))
     with nullcontext() if library is None else alone_in(library):
         if library is not None:
             sweep(entries)
@@ -134,7 +121,7 @@ def encode(
 
             outcomes = encode_on_ray(entries, encoding, workers=workers, overwrite=overwrite)
         else:
-            outcomes = _encode_here(entries, encoding, overwrite=overwrite, hushed=hushed)
+            outcomes = _encode_here(entries, encoding, overwrite=overwrite, hushed=printing.hushed)
         for outcome in outcomes:
             told.take(outcome)
     told.end()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bimba.cli.options import OUTPUT_PANEL, VIDEO_PANEL, pooling_override, refuse_for_encoded
+from bimba.cli.options import OUTPUT_PANEL, VIDEO_PANEL, NamedModel, pooling_override, refuse_for_encoded
 from bimba.cli.progress import hush_transformers, waiting
 from bimba.cli.units import in_count
 from bimba.errors import InputError
@@ -75,6 +75,31 @@ DryRun = Annotated[
 
 
 @dataclass(frozen=True)
+class LookOptions:
+    """How much of a video is looked at, as it was said."""
+
+    frames: Frames = None
+    fps: Fps = None
+    max_video_tokens: MaxVideoTokens = None
+    sampling: SamplingMode = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked about a video, as far as it takes room.
+
+    Args:
+        question: in words; its length counts.
+        time_sentence: whether the model is told when the frames are.
+        max_new_tokens: room for an answer.
+    """
+
+    question: str
+    time_sentence: bool
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
 class Look:
     """What the options say, none of which contradicts another.
 
@@ -117,19 +142,14 @@ class Settled:
     outline: "ModelOutline | None"
 
 
-def look_at(
-    frames: str | int | None,
-    fps: float | None,
-    sampling: Sampling | None,
-    max_video_tokens: int | None,
-    temporal_pooling: int | None,
-) -> Look:
+def look_at(options: LookOptions, temporal_pooling: int | None) -> Look:
     """Hold the options against each other.
 
     Raises:
         InputError: one of them is out of range, or they contradict each other.
     """
-    count = _count(frames)
+    fps, sampling, max_video_tokens = options.fps, options.sampling, options.max_video_tokens
+    count = _count(options.frames)
     if fps is not None and not (math.isfinite(fps) and fps > 0):
         raise InputError(f"--fps is {fps}.", fix="take a number of frames a second above 0, e.g. --fps 1.")
     if fps is not None and isinstance(count, int):
@@ -146,14 +166,14 @@ def look_at(
         raise InputError(f"--max-video-tokens is {max_video_tokens}.", fix="allow at least one token, e.g. 13440.")
     how = str(sampling or Sampling.uniform)
     given = {
-        "--frames": frames, "--fps": fps, "--sampling": sampling, "--max-video-tokens": max_video_tokens,
+        "--frames": options.frames, "--fps": fps, "--sampling": sampling, "--max-video-tokens": max_video_tokens,
         "--temporal-pooling": temporal_pooling,
     }  # fmt: skip
     said = tuple(name for name, value in given.items() if value is not None)
     return Look(DEFAULT_FRAMES if count is None else count, fps, how, max_video_tokens, temporal_pooling, said)
 
 
-def _count(frames: str | int | None) -> int | Literal["auto"] | None:
+def _count(frames: str | None) -> int | Literal["auto"] | None:
     if frames is None or frames == AUTO:
         return None if frames is None else AUTO
     try:
@@ -168,12 +188,9 @@ def _count(frames: str | int | None) -> int | Literal["auto"] | None:
 def settle(
     look: Look,
     video: "Video | EncodedVideo",
-    question: str,
-    model: str | None,
-    base: str | None,
+    asked: Asked,
+    model: NamedModel,
     *,
-    time_sentence: bool,
-    max_new_tokens: int,
     quiet: bool,
     outlined: bool,
     several: bool = False,
@@ -183,11 +200,8 @@ def settle(
     Args:
         look: the options.
         video: what is looked at.
-        question: what is asked; its length counts.
-        model: name of the model; None for the sizes of the released one.
-        base: of an adapter.
-        time_sentence: whether the model is told when the frames are.
-        max_new_tokens: room for an answer.
+        asked: what is asked about it.
+        model: which one; if it has no name, the sizes of the released one count.
         quiet: no spinner and no remark.
         outlined: read the model's small files in any case.
         several: leave room for more than one answer.
@@ -214,23 +228,25 @@ def settle(
         from bimba.inference.plan import fit
 
         hush_transformers(quiet=True)
-        outline = read_outline(model, base, pooling_override(look.temporal_pooling))
+        outline = read_outline(model.model, model.base, pooling_override(look.temporal_pooling))
         if isinstance(look.frames, int) and not look.has_budget:
             return Settled(look.frames, look.sampling, look.temporal_pooling, outline)
         chosen = fit(
             video,
-            question,
+            asked.question,
             outline,
             frames=look.frames,
             fps=look.fps,
             sampling=look.sampling,
             max_video_tokens=look.max_video_tokens,
             keep_pooling=look.temporal_pooling is not None,
-            time_sentence=time_sentence,
-            num_answer_tokens=max_new_tokens * (ANSWERS_IN_A_CHAT if several else 1),
+            time_sentence=asked.time_sentence,
+            num_answer_tokens=asked.max_new_tokens * (ANSWERS_IN_A_CHAT if several else 1),
         )
     if not quiet:
-        _remark(chosen, outline.config.temporal_pooling, times_told=time_sentence and outline.config.time_sentence)
+        _remark(
+            chosen, outline.config.temporal_pooling, times_told=asked.time_sentence and outline.config.time_sentence
+        )
     pooled = outline.pooled(chosen.temporal_pooling)
     return Settled(chosen.num_frames, chosen.sampling, chosen.temporal_pooling, pooled)
 

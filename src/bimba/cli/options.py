@@ -1,8 +1,9 @@
-"""The options that several commands share, each with its help; and what they make of a video's name."""
+"""The options that several commands share, each with its help, in groups; and what they make of a video's name."""
 
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +26,7 @@ class Backend(StrEnum):
 
 
 VIDEO_PANEL, _MODEL, _ANSWER, OUTPUT_PANEL = "The video", "The model", "The answer", "What is printed"
+RUN_PANEL = "The run"
 
 VideoPath = Annotated[
     Path,
@@ -149,22 +151,125 @@ Seed = Annotated[
     int | None,
     typer.Option(metavar="N", help="The same seed draws the same tokens.", min=0, rich_help_panel=_ANSWER),
 ]
+BatchSize = Annotated[
+    int,
+    typer.Option(
+        metavar="N", help="Questions that are read at a time; fewer need less memory.", rich_help_panel=RUN_PANEL
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.", rich_help_panel=OUTPUT_PANEL)]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="No progress bars and no remarks.", rich_help_panel=OUTPUT_PANEL)
 ]
 
 
-def open_video(
-    video: Path,
-    start: str | None,
-    end: str | None,
-    video_stream: int | None,
-    image_fps: float | None,
-    allow_truncated: bool,
-    backend: str,
-    isolate: bool,
-) -> "Video":
+@dataclass(frozen=True)
+class NamedModel:
+    """Which model it is."""
+
+    model: ModelName = None
+    base: Base = None
+
+
+@dataclass(frozen=True)
+class PlacedModel(NamedModel):
+    """And where it is, in which numbers."""
+
+    device: Device = "auto"
+    dtype: Dtype = "auto"
+
+
+@dataclass(frozen=True)
+class MeasuredModel(PlacedModel):
+    """What an evaluation takes of a model's options."""
+
+    temporal_pooling: TemporalPooling = None
+
+
+@dataclass(frozen=True)
+class AttendingModel(PlacedModel):
+    """And what computes its attention."""
+
+    attn_implementation: AttnImplementation = None
+
+
+@dataclass(frozen=True)
+class OutlinedModel(AttendingModel):
+    """A model of which no weight is read."""
+
+    model: SizesOfModel = None
+    temporal_pooling: TemporalPooling = None
+
+
+@dataclass(frozen=True)
+class ModelOptions(AttendingModel):
+    """A model that is loaded."""
+
+    quantization: Quantization = None
+    temporal_pooling: TemporalPooling = None
+
+
+@dataclass(frozen=True)
+class SpanOptions:
+    """Which part of the video."""
+
+    start: Start = None
+    end: End = None
+
+
+@dataclass(frozen=True)
+class TimedOptions(SpanOptions):
+    """And whether the model is told when its frames are."""
+
+    time_sentence: TimeSentence = True
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """What is read of the video's file."""
+
+    video_stream: VideoStream = None
+    image_fps: ImageFps = None
+    allow_truncated: AllowTruncated = False
+
+
+@dataclass(frozen=True)
+class ReadingOptions(FileOptions):
+    """And what decodes it, and where."""
+
+    backend: BackendName = Backend.pyav
+    isolate: Isolate = False
+
+
+@dataclass(frozen=True)
+class AnswerOptions:
+    """How long answers are, and how their tokens are drawn."""
+
+    max_new_tokens: MaxNewTokens = 512
+    temperature: Temperature = None
+    top_p: TopP = None
+    seed: Seed = None
+
+
+@dataclass(frozen=True)
+class PrintOptions:
+    """What is printed."""
+
+    json_: Json = False
+    quiet: Quiet = False
+
+    @property
+    def hushed(self) -> bool:
+        """Whether there are no progress bars and no remarks."""
+        return self.quiet or self.json_
+
+
+def video_settings(span: SpanOptions, reading: ReadingOptions) -> dict[str, Any]:
+    """What `Video` takes of the options."""
+    return asdict(reading) | {"backend": str(reading.backend), "start": span.start, "end": span.end}
+
+
+def open_video(video: Path, span: SpanOptions, reading: ReadingOptions) -> "Video":
     """The video, probed, so that what is wrong with it is found before a model of many gigabytes is read.
 
     Raises:
@@ -182,30 +287,12 @@ def open_video(
     scheme, colon, rest = str(video).partition(":")
     if colon and rest.startswith("/") and scheme in _SCHEMES:
         raise InputError(f"{scheme} addresses are not fetched.", fix="download the video first, and name the file.")
-    opened = Video(
-        video,
-        start=start,
-        end=end,
-        video_stream=video_stream,
-        image_fps=image_fps,
-        allow_truncated=allow_truncated,
-        backend=backend,
-        isolate=isolate,
-    )
+    opened = Video(video, **video_settings(span, reading))
     _ = opened.indices
     return opened
 
 
-def open_either(
-    video: Path,
-    start: str | None,
-    end: str | None,
-    video_stream: int | None,
-    image_fps: float | None,
-    allow_truncated: bool,
-    backend: str,
-    isolate: bool,
-) -> "Video | EncodedVideo":
+def open_either(video: Path, span: SpanOptions, reading: ReadingOptions) -> "Video | EncodedVideo":
     """As `open_video`; or a video that was encoded before, whose frames are chosen already.
 
     Raises:
@@ -215,13 +302,13 @@ def open_either(
     from bimba.inference.encoded import SUFFIX, read_encoded
 
     if video.suffix.lower() != SUFFIX:
-        return open_video(video, start, end, video_stream, image_fps, allow_truncated, backend, isolate)
+        return open_video(video, span, reading)
     given = {
-        "--start": start, "--end": end, "--video-stream": video_stream, "--image-fps": image_fps,
-        "--allow-truncated": allow_truncated or None,
+        "--start": span.start, "--end": span.end, "--video-stream": reading.video_stream,
+        "--image-fps": reading.image_fps, "--allow-truncated": reading.allow_truncated or None,
     }  # fmt: skip
     refuse_for_encoded(video, [name for name, value in given.items() if value is not None])
-    return read_encoded(video, backend=backend, isolate=isolate)
+    return read_encoded(video, backend=str(reading.backend), isolate=reading.isolate)
 
 
 def source_of(video: "Video | EncodedVideo") -> "Video":
@@ -267,16 +354,21 @@ def check_numbers(max_new_tokens: int, seed: int | None = None) -> None:
         raise InputError(f"--max-new-tokens is {max_new_tokens}.", fix="allow at least one token.")
 
 
-def load_model(
-    model: str,
-    base: str | None,
-    device: str,
-    dtype: str,
-    attn_implementation: str | None,
-    quantization: str | None,
-    temporal_pooling: int | None,
-) -> "VideoQA":
-    """The model that the options name.
+def loading_settings(named: str, model: ModelOptions) -> dict[str, Any]:
+    """What `bimba.load` takes of the options, but for how frames are pooled."""
+    return {
+        "model": named, "base": model.base, "device": model.device, "dtype": model.dtype,
+        "attn_implementation": model.attn_implementation, "quantization": model.quantization,
+    }  # fmt: skip
+
+
+def load_model(named: str, model: ModelOptions, temporal_pooling: int | None) -> "VideoQA":
+    """The model that the options describe.
+
+    Args:
+        named: its name.
+        model: how it is loaded.
+        temporal_pooling: frames that are averaged into one; None for the model's own.
 
     Raises:
         InputError: an option is unknown or cannot be had on this machine.
@@ -284,15 +376,7 @@ def load_model(
     """
     from bimba import load
 
-    return load(
-        model,
-        base=base,
-        device=device,
-        dtype=dtype,
-        attn_implementation=attn_implementation,
-        quantization=quantization,
-        config_overrides=pooling_override(temporal_pooling),
-    )
+    return load(**loading_settings(named, model), config_overrides=pooling_override(temporal_pooling))
 
 
 def pooling_override(temporal_pooling: int | None) -> dict[str, int] | None:

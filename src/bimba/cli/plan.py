@@ -1,5 +1,6 @@
 """`bimba plan`: a video in; what asking about it would look at, ask and need out. No weight is read."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 from bimba.cli import looking, options
 from bimba.cli.ask import print_plan
+from bimba.cli.grouping import grouped
 from bimba.cli.plan_page import entry
 from bimba.cli.planning import QUESTION, UNTIMED, make_plan
 from bimba.cli.progress import bars, waiting
@@ -16,27 +18,17 @@ if TYPE_CHECKING:
     from bimba.video.source import Video
 
 
+@grouped
 def plan(
     video: options.VideoPath,
     question: Annotated[str, typer.Argument(help="What you would ask; its length counts.")] = QUESTION,
-    model: options.SizesOfModel = None,
-    base: options.Base = None,
-    frames: looking.Frames = None,
-    fps: looking.Fps = None,
-    max_video_tokens: looking.MaxVideoTokens = None,
-    sampling: looking.SamplingMode = None,
-    start: options.Start = None,
-    end: options.End = None,
-    time_sentence: options.TimeSentence = True,
-    video_stream: options.VideoStream = None,
-    image_fps: options.ImageFps = None,
-    allow_truncated: options.AllowTruncated = False,
+    *,
+    model: options.OutlinedModel,
+    look: looking.LookOptions,
+    span: options.TimedOptions,
+    file: options.FileOptions,
     isolate: options.Isolate = False,
     max_new_tokens: options.MaxNewTokens = 512,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    attn_implementation: options.AttnImplementation = None,
-    temporal_pooling: options.TemporalPooling = None,
     time: Annotated[
         bool | None,
         typer.Option(
@@ -49,47 +41,26 @@ def plan(
         Path | None,
         typer.Option(help="Also draw the chosen frames with their times: a .png or .jpg file.", show_default=False),
     ] = None,
-    json_: options.Json = False,
-    quiet: options.Quiet = False,
+    printing: options.PrintOptions,
 ) -> None:
     """Show what a question about a video comes to: frames, tokens, memory, time, prompt.
 
     No weight is read. Without --model, the sizes of the released model are taken.
     """
     options.check_numbers(max_new_tokens)
-    look = looking.look_at(frames, fps, sampling, max_video_tokens, temporal_pooling)
-    hushed = quiet or json_
-    timed = time if time is not None else model is not None
+    wanted = looking.look_at(look, model.temporal_pooling)
+    hushed = printing.hushed
+    timed = time if time is not None else model.model is not None
     with waiting("reading the video", quiet=hushed):
-        opened = options.open_video(video, start, end, video_stream, image_fps, allow_truncated, "pyav", isolate)
+        opened = options.open_video(video, span, options.ReadingOptions(**asdict(file), isolate=isolate))
     with opened:
-        settled = looking.settle(
-            look,
-            opened,
-            question,
-            model,
-            base,
-            time_sentence=time_sentence,
-            max_new_tokens=max_new_tokens,
-            quiet=hushed,
-            outlined=True,
-        )
-        result = make_plan(
-            settled,
-            opened,
-            question,
-            time_sentence=time_sentence,
-            max_new_tokens=max_new_tokens,
-            device=device,
-            dtype=dtype,
-            attn_implementation=attn_implementation,
-            timed=timed,
-            quiet=hushed,
-        )
+        asked = looking.Asked(question, span.time_sentence, max_new_tokens)
+        settled = looking.settle(wanted, opened, asked, model, quiet=hushed, outlined=True)
+        result = make_plan(settled, opened, asked, model, timed=timed, quiet=hushed)
         if picture is not None:
             draw_frames(opened, result.frame_indices, result.frame_seconds, picture, quiet=hushed)
     untimed = UNTIMED["unknown"] if timed else UNTIMED["unnamed"] if time is None else None
-    print_plan(result, model, untimed, as_json=json_)
+    print_plan(result, model.model, untimed, as_json=printing.json_)
     if picture is not None and not hushed:
         print(entry("picture", str(picture)))
 

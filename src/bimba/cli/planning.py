@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from bimba.cli.looking import Settled, with_dtype
+from bimba.cli.looking import Asked, Settled, with_dtype
+from bimba.cli.options import AttendingModel
 from bimba.cli.progress import waiting
 
 if TYPE_CHECKING:
@@ -23,29 +24,15 @@ UNTIMED = {
 
 
 def make_plan(
-    settled: Settled,
-    video: "Video",
-    question: str,
-    *,
-    time_sentence: bool,
-    max_new_tokens: int,
-    device: str,
-    dtype: str,
-    attn_implementation: str | None,
-    timed: bool,
-    quiet: bool,
+    settled: Settled, video: "Video", asked: Asked, model: AttendingModel, *, timed: bool, quiet: bool
 ) -> "Plan":
     """Say what a question comes to; nothing is asked.
 
     Args:
         settled: what is looked at, with the model's outline.
         video: the video.
-        question: what would be asked.
-        time_sentence: whether the model is told when the frames are.
-        max_new_tokens: room for the answer.
-        device: where the model would be.
-        dtype: of its weights; "auto" as stored.
-        attn_implementation: as of `bimba.load`.
+        asked: what would be asked.
+        model: how it would be loaded.
         timed: estimate the time, too.
         quiet: no spinner.
 
@@ -60,19 +47,19 @@ def make_plan(
 
     if settled.outline is None:
         raise ValueError("a plan needs the model's outline")
-    outline, place = with_dtype(settled.outline, dtype), named_device(device)
+    outline, place = with_dtype(settled.outline, model.dtype), named_device(model.device)
 
     def measure(clip: "Clip", num_prompt_tokens: int) -> "TimePlan | None":
-        return calibrate(outline, clip, num_prompt_tokens, device=place, attn_implementation=attn_implementation)
+        return calibrate(outline, clip, num_prompt_tokens, device=place, attn_implementation=model.attn_implementation)
 
     with waiting("timing this machine" if timed else "counting", quiet=quiet):
         return plan(
             video,
-            question,
+            asked.question,
             outline,
             num_frames=settled.num_frames,
             sampling=settled.sampling,
-            time_sentence=time_sentence,
-            max_new_tokens=max_new_tokens,
+            time_sentence=asked.time_sentence,
+            max_new_tokens=asked.max_new_tokens,
             measure=measure if timed else None,
         )

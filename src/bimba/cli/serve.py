@@ -12,6 +12,7 @@ import typer
 from bimba.checkpoints.shipped import NANO
 from bimba.cli import looking, options
 from bimba.cli.demo import demo_video, four_questions
+from bimba.cli.grouping import grouped
 from bimba.cli.naming import model_or_default
 from bimba.cli.progress import hush_transformers, waiting
 from bimba.errors import InputError
@@ -137,9 +138,10 @@ ServedName = Annotated[
 ]
 
 
+@grouped
 def serve(
-    model: options.ModelName = None,
-    base: options.Base = None,
+    *,
+    model: options.ModelOptions,
     host: Host = "127.0.0.1",
     port: Port = 8000,
     api_key: ApiKey = None,
@@ -164,11 +166,6 @@ def serve(
     max_new_tokens: options.MaxNewTokens = 512,
     name: ServedName = None,
     no_page: NoPage = False,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    attn_implementation: options.AttnImplementation = None,
-    quantization: options.Quantization = None,
-    temporal_pooling: options.TemporalPooling = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Answer questions about videos over HTTP, as OpenAI's clients ask them.
@@ -177,10 +174,11 @@ def serve(
     """
     check_installed()
     options.check_numbers(max_new_tokens)
-    look = looking.look_at(frames, None, sampling, max_video_tokens, temporal_pooling)
+    told = looking.LookOptions(frames=frames, max_video_tokens=max_video_tokens, sampling=sampling)
+    look = looking.look_at(told, model.temporal_pooling)
     keys = read_keys(api_key or (), api_key_file)
     check_reach(host, keys, without_key=without_key)
-    named = model_or_default(model, quiet=quiet)
+    named = model_or_default(model.model, quiet=quiet)
 
     from bimba.serving.binding import bind, store_of
     from bimba.serving.settings import MediaLimits, ServeSettings, checked_root
@@ -215,7 +213,7 @@ def serve(
 
             page = None if no_page else page_of(named, folder)
             hush_transformers(quiet=True)
-            qa = options.load_model(named, base, device, dtype, attn_implementation, quantization, temporal_pooling)
+            qa = options.load_model(named, model, model.temporal_pooling)
             warm_up(qa)
         logging.getLogger("bimba.serving").setLevel(logging.INFO)
         with serving(qa, settings, bound, grace, page) as served:

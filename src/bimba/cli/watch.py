@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bimba.cli import options
-from bimba.cli.ask import print_json, print_stream, sampling_settings
+from bimba.cli.ask import answer_settings, print_json, print_stream
 from bimba.cli.chat import PROMPT, questions
+from bimba.cli.grouping import grouped
 from bimba.cli.lines import GLANCE_SECONDS, Lines, terminal_kept, typed_so_far
 from bimba.cli.naming import model_or_default, remark_on_answer
 from bimba.cli.progress import hush_transformers, waiting
@@ -88,8 +89,10 @@ Every = Annotated[
 ]
 
 
+@grouped
 def watch(
     source: Source,
+    *,
     fps: Fps = 1.0,
     patience: Patience = 10.0,
     format_: DeviceFormat = None,
@@ -97,38 +100,29 @@ def watch(
     time_sentence: options.TimeSentence = True,
     question: Question = None,
     every: Every = None,
-    model: options.ModelName = None,
-    base: options.Base = None,
-    max_new_tokens: options.MaxNewTokens = 512,
-    temperature: options.Temperature = None,
-    top_p: options.TopP = None,
-    seed: options.Seed = None,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    attn_implementation: options.AttnImplementation = None,
-    quantization: options.Quantization = None,
-    temporal_pooling: options.TemporalPooling = None,
-    json_: options.Json = False,
-    quiet: options.Quiet = False,
+    model: options.ModelOptions,
+    answering: options.AnswerOptions,
+    printing: options.PrintOptions,
 ) -> None:
     """Watch a video that goes on, and ask about everything so far at any time.
 
     Questions are lines of the standard input, or one --question that is asked at the end, or --every so often. Each
     answer begins with the time up to which the video was seen; with --json each is one JSON object in a line.
     """
-    options.check_numbers(max_new_tokens, seed)
+    options.check_numbers(answering.max_new_tokens, answering.seed)
     _check(question, every)
     from bimba.video.live import LiveSource
 
     opened = LiveSource(source, fps=fps, patience=patience, device_format=format_)
-    hushed = quiet or json_
-    named = model_or_default(model, quiet=hushed)
-    with waiting("loading the model", quiet=hushed):
+    named = model_or_default(model.model, quiet=printing.hushed)
+    with waiting("loading the model", quiet=printing.hushed):
         hush_transformers(quiet=True)
-        qa = options.load_model(named, base, device, dtype, attn_implementation, quantization, temporal_pooling)
-    live = qa.watch(max_video_tokens=max_video_tokens, time_sentence=time_sentence, max_new_tokens=max_new_tokens)
-    settings = sampling_settings(temperature, top_p, seed) | {"max_new_tokens": max_new_tokens}
-    session = Watching(named, live, opened, settings, as_json=json_, quiet=quiet)
+        qa = options.load_model(named, model, model.temporal_pooling)
+    live = qa.watch(
+        max_video_tokens=max_video_tokens, time_sentence=time_sentence, max_new_tokens=answering.max_new_tokens
+    )
+    settings = answer_settings(answering)
+    session = Watching(named, live, opened, settings, as_json=printing.json_, quiet=printing.quiet)
     try:
         with session.reading():
             if question is not None:

@@ -142,7 +142,7 @@ class RequestBuilder:
         while high - low > 1:
             middle = (low + high) // 2
             clip = self.video.shortened(middle, self.sampling)
-            low, high = (middle, high) if clip is None or self._num_tokens(clip) <= limit else (low, middle)
+            low, high = (middle, high) if self._num_tokens(clip) <= limit else (low, middle)
         if low < self.processor.least_frames:
             raise InputError(
                 f"the video may have {limit:,} tokens (max_video_tokens), and the fewest frames have more.",

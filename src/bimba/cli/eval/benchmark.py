@@ -10,15 +10,17 @@ import typer
 from bimba.cli import options
 from bimba.cli.ask import print_json
 from bimba.cli.eval.progress import question_bar
+from bimba.cli.grouping import grouped
 from bimba.cli.naming import model_or_default
 from bimba.cli.progress import hush_transformers, waiting
 
 if TYPE_CHECKING:
     from bimba.evaluation.running import BenchmarkEvaluation, Checked
 
-_ASKED, _RUN = "How it is asked", "The run"
+_ASKED, _RUN = "How it is asked", options.RUN_PANEL
 
 
+@grouped
 def benchmark(
     name: Annotated[
         str,
@@ -30,11 +32,8 @@ def benchmark(
         Path, typer.Option(metavar="DIR", help="Folder of its videos.", rich_help_panel=_RUN, show_default=False)
     ],
     out: Annotated[Path, typer.Option(help="Folder for the results.", rich_help_panel=_RUN, show_default=False)],
-    model: options.ModelName = None,
-    base: options.Base = None,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    temporal_pooling: options.TemporalPooling = None,
+    *,
+    model: options.MeasuredModel,
     frames_as: Annotated[
         str, typer.Option(help="video or images: what a model of others is given.", rich_help_panel=_ASKED)
     ] = "video",
@@ -65,22 +64,16 @@ def benchmark(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and ask nothing.", rich_help_panel=_RUN)
     ] = False,
-    batch_size: Annotated[
-        int,
-        typer.Option(
-            metavar="N", help="Questions that are read at a time; fewer need less memory.", rich_help_panel=_RUN
-        ),
-    ] = 8,
-    json_: options.Json = False,
-    quiet: options.Quiet = False,
+    batch_size: options.BatchSize = 8,
+    printing: options.PrintOptions,
 ) -> None:
     """Ask a model the questions of a benchmark, once each, and score the answers as its authors do.
 
     A run that was interrupted is continued by the same command. Several processes may share a folder: start the command
     several times, or with torchrun or accelerate launch.
     """
-    hushed = quiet or json_
-    named = model_or_default(model, quiet=hushed)
+    hushed = printing.hushed
+    named = model_or_default(model.model, quiet=hushed)
     with waiting("starting", quiet=hushed):
         from bimba.evaluation.running import BenchmarkEvaluation, check_model, check_run, run_benchmark
 
@@ -89,9 +82,9 @@ def benchmark(
             {
                 "benchmark": name,
                 "model": named,
-                "base": base,
-                "dtype": dtype,
-                "temporal_pooling": temporal_pooling,
+                "base": model.base,
+                "dtype": model.dtype,
+                "temporal_pooling": model.temporal_pooling,
                 "frames_as": frames_as,
                 "frames": frames,
                 "sampling": sampling,
@@ -107,7 +100,7 @@ def benchmark(
                 settings, videos, prepared=prepared, subtitles=subtitles, batch_size=batch_size, limit=limit
             )
             check_model(settings)
-        _look_into_videos(settings, checked, videos, json_=json_, quiet=quiet)
+        _look_into_videos(settings, checked, videos, printing)
         return
     try:
         with question_bar(quiet=hushed) as report:
@@ -117,7 +110,7 @@ def benchmark(
                 videos,
                 prepared=prepared,
                 subtitles=subtitles,
-                device=device,
+                device=model.device,
                 batch_size=batch_size,
                 limit=limit,
                 on_progress=report,
@@ -125,9 +118,9 @@ def benchmark(
     except KeyboardInterrupt:
         print("stopped. The same command goes on from here.", file=sys.stderr)
         raise typer.Exit(130) from None
-    if json_:
+    if printing.json_:
         print_json({"out": str(out), "num_asked": ran.num_asked, "num_there": ran.num_there, "results": ran.results})
-    elif not quiet:
+    elif not printing.quiet:
         _tell(ran.results, out, ran.num_asked, ran.num_there)
 
 
@@ -146,13 +139,13 @@ def _tell(results: "dict[str, object] | None", out: Path, num_asked: int, num_th
 
 
 def _look_into_videos(
-    settings: "BenchmarkEvaluation", run: "Checked", videos: Path, *, json_: bool, quiet: bool
+    settings: "BenchmarkEvaluation", run: "Checked", videos: Path, printing: options.PrintOptions
 ) -> None:
     """Look into the videos, and tell how many questions can be asked."""
     from bimba.cli.progress import bars
     from bimba.evaluation.benchmarks import check_videos
 
-    with bars({"videos": "looking into videos"}, quiet=quiet or json_) as report:
+    with bars({"videos": "looking into videos"}, quiet=printing.hushed) as report:
         checked = check_videos(
             run.wanted, videos, run.benchmark, on_video=lambda done, all_: report("videos", done, all_)
         )
@@ -166,9 +159,9 @@ def _look_into_videos(
         "missing": list(checked.missing),
         "unreadable": checked.unreadable,
     }
-    if json_:
+    if printing.json_:
         print_json(told)
-    elif not quiet:
+    elif not printing.quiet:
         print(
             f"{run.benchmark.title}: {len(asked):,} of {told['questions']:,} questions can be asked of {settings.model}"
         )

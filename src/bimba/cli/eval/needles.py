@@ -11,22 +11,21 @@ import typer
 
 from bimba.cli import options
 from bimba.cli.ask import print_json
+from bimba.cli.grouping import grouped
 from bimba.cli.naming import model_or_default
 from bimba.cli.progress import hush_transformers, waiting
 
 if TYPE_CHECKING:
     from bimba.evaluation.needles import Progress
 
-_QUESTIONS, _VIDEOS, _RUN = "The questions", "The videos", "The run"
+_QUESTIONS, _VIDEOS, _RUN = "The questions", "The videos", options.RUN_PANEL
 
 
+@grouped
 def needles(
     out: Annotated[Path, typer.Option(help="Folder for the results.", rich_help_panel=_RUN)],
-    model: options.ModelName = None,
-    base: options.Base = None,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    temporal_pooling: options.TemporalPooling = None,
+    *,
+    model: options.MeasuredModel,
     spatial_pooling: Annotated[
         int | None,
         typer.Option(
@@ -80,14 +79,8 @@ def needles(
         int | None,
         typer.Option(metavar="N", help="Stop after so many questions; a later run goes on.", rich_help_panel=_RUN),
     ] = None,
-    batch_size: Annotated[
-        int,
-        typer.Option(
-            metavar="N", help="Questions that are read at a time; fewer need less memory.", rich_help_panel=_RUN
-        ),
-    ] = 16,
-    json_: options.Json = False,
-    quiet: options.Quiet = False,
+    batch_size: options.BatchSize = 16,
+    printing: options.PrintOptions,
 ) -> None:
     """Ask a model about needle videos, in words and by likelihood of the options.
 
@@ -95,8 +88,8 @@ def needles(
 
     A run that was interrupted is continued by the same command.
     """
-    hushed = quiet or json_
-    named = model_or_default(model, quiet=hushed)
+    hushed = printing.hushed
+    named = model_or_default(model.model, quiet=hushed)
     with waiting("starting", quiet=hushed):
         from bimba.evaluation.needles import NeedleEvaluation, evaluate_needles
         from bimba.evaluation.needles.settings import parse_frames
@@ -109,9 +102,9 @@ def needles(
         settings = NeedleEvaluation.checked(
             {
                 "model": named,
-                "base": base,
-                "dtype": dtype,
-                "temporal_pooling": temporal_pooling,
+                "base": model.base,
+                "dtype": model.dtype,
+                "temporal_pooling": model.temporal_pooling,
                 "spatial_pooling": spatial_pooling,
                 "seed": seed,
                 "frames": parse_frames(frames),
@@ -128,15 +121,15 @@ def needles(
     try:
         with _bar(quiet=hushed) as report:
             outcome = evaluate_needles(
-                settings, out, device=device, batch_size=batch_size, limit=limit, on_progress=report
+                settings, out, device=model.device, batch_size=batch_size, limit=limit, on_progress=report
             )
     except KeyboardInterrupt:
         print("stopped. The same command goes on from here.", file=sys.stderr)
         raise typer.Exit(130) from None
-    if json_:
+    if printing.json_:
         head = {"out": str(out), "num_asked": outcome.num_asked, "num_there": outcome.num_there}
         print_json(head | outcome.results)
-    elif not quiet:
+    elif not printing.quiet:
         from bimba.cli.eval.printed import print_results
 
         print_results(outcome.results)

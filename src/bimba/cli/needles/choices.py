@@ -1,5 +1,6 @@
 """The options that say what needle videos look like, shared by the commands; and where `show` and `stats` look."""
 
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,10 +103,31 @@ Source = Annotated[
     ),
 ]
 
-_OF_VIDEOS = (
-    *("seed", "videos", "seconds", "size", "fps", "split", "needles", "needle_seconds", "gap_frames", "kinds"),
-    *("pictures", "inserted", "repeats", "copies", "pair_window", "scenes", "haystack", "photos", "questions"),
-)
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """What each video looks like, and what is asked about it."""
+
+    seconds: Seconds = 60.0
+    size: Size = "448x336"
+    fps: Fps = "25"
+    split: Split = "test"
+    needles: Needles = "4"
+    needle_seconds: NeedleSeconds = "2"
+    gap_frames: GapFrames = 1
+    kinds: Kinds = None
+    pictures: Pictures = None
+    inserted: Inserted = 0.0
+    repeats: Repeats = 0.0
+    copies: Copies = "1"
+    pair_window: PairWindow = None
+    scenes: Scenes = "1"
+    haystack: Haystack = None
+    photos: Photos = None
+    questions: Questions = None
+
+
+_OF_VIDEOS = ("seed", "videos", *(field.name for field in fields(VideoOptions)))
 
 
 def check_source(context: typer.Context, source: Path | None) -> None:
@@ -125,7 +147,7 @@ def check_source(context: typer.Context, source: Path | None) -> None:
             )
 
 
-def open_stream(**options: object) -> "NeedleStream":
+def open_stream(seed: int, videos: int, options: VideoOptions) -> "NeedleStream":
     """Return the videos that `bimba needles make` would store with these options.
 
     Raises:
@@ -134,6 +156,7 @@ def open_stream(**options: object) -> "NeedleStream":
     from bimba.needles import NeedleSettings, NeedleStream
     from bimba.needles.settings import BUILT_IN_KINDS
 
-    if options["kinds"] is None:
-        options["kinds"] = BUILT_IN_KINDS if options["pictures"] is None else (*BUILT_IN_KINDS, "picture")
-    return NeedleStream(NeedleSettings.of_options(options))
+    given = asdict(options) | {"seed": seed, "videos": videos}
+    if options.kinds is None:
+        given["kinds"] = BUILT_IN_KINDS if options.pictures is None else (*BUILT_IN_KINDS, "picture")
+    return NeedleStream(NeedleSettings.of_options(given))

@@ -3,45 +3,32 @@
 import json
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bimba.cli import options
+from bimba.cli.grouping import grouped
 from bimba.cli.needles import choices
 
 if TYPE_CHECKING:
     from bimba.needles import NeedleRun
 
 
+@grouped
 def make(
     out: Annotated[Path, typer.Option(help="Folder for the videos and needles.json.")],
+    *,
     seed: choices.Seed = 0,
     videos: choices.Videos = 1,
-    seconds: choices.Seconds = 60.0,
-    size: choices.Size = "448x336",
-    fps: choices.Fps = "25",
+    drawn: choices.VideoOptions,
     codec: Annotated[str, typer.Option(help="Any video encoder of PyAV: libx264, libvpx-vp9, ffv1, ...")] = "libx264",
     pixel_format: Annotated[str, typer.Option(help="How the encoder stores a pixel.")] = "yuv420p",
     container: Annotated[str | None, typer.Option(help="mp4, mkv or webm; by default the codec's usual one.")] = None,
-    split: choices.Split = "test",
-    needles: choices.Needles = "4",
-    needle_seconds: choices.NeedleSeconds = "2",
-    gap_frames: choices.GapFrames = 1,
-    kinds: choices.Kinds = None,
-    pictures: choices.Pictures = None,
-    inserted: choices.Inserted = 0.0,
-    repeats: choices.Repeats = 0.0,
-    copies: choices.Copies = "1",
-    pair_window: choices.PairWindow = None,
-    scenes: choices.Scenes = "1",
-    haystack: choices.Haystack = None,
-    photos: choices.Photos = None,
-    questions: choices.Questions = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another run in the folder.")] = False,
-    json_: options.Json = False,
-    quiet: options.Quiet = False,
+    printing: options.PrintOptions,
 ) -> None:
     """Make videos into which something is put for a moment, and questions about it.
 
@@ -56,7 +43,7 @@ def make(
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with ProgressBar(
-        *columns, console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty()
+        *columns, console=Console(stderr=True), transient=True, disable=printing.quiet or not sys.stderr.isatty()
     ) as bar:
         task = bar.add_task("needle videos", total=None)
 
@@ -72,32 +59,16 @@ def make(
             out,
             seed=seed,
             videos=videos,
-            seconds=seconds,
-            size=size,
-            fps=fps,
+            **asdict(drawn),
             codec=codec,
             pixel_format=pixel_format,
             container=container,
-            split=split,
-            needles=needles,
-            needle_seconds=needle_seconds,
-            gap_frames=gap_frames,
-            kinds=kinds,
-            pictures=pictures,
-            inserted=inserted,
-            repeats=repeats,
-            copies=copies,
-            pair_window=pair_window,
-            scenes=scenes,
-            haystack=haystack,
-            photos=photos,
-            questions=questions,
             overwrite=overwrite,
             on_progress=show,
         )
-    if json_:
+    if printing.json_:
         _print_json(run)
-    elif not quiet:
+    elif not printing.quiet:
         _print_text(run)
 
 

@@ -8,6 +8,7 @@ import typer
 
 from bimba.cli import options
 from bimba.cli.ask import print_json
+from bimba.cli.grouping import grouped
 from bimba.cli.needles import choices
 from bimba.cli.progress import bars
 from bimba.cli.units import at_time, in_seconds
@@ -28,36 +29,21 @@ class Found(NamedTuple):
     frames: "Callable[[Sequence[int]], Iterable[RGBFrame]]"
 
 
+@grouped
 def show(
     context: typer.Context,
     source: choices.Source = None,
     video_index: Annotated[
         int | None, typer.Argument(metavar="N", help="Which video, from 0.", min=0, show_default=False)
     ] = None,
+    *,
     out: Annotated[Path, typer.Option(help="The picture: a .png or .jpg file.")] = Path("needles.png"),
     index: Annotated[
         int | None, typer.Option(metavar="N", help="Which video, from 0, as an option.", min=0, show_default=False)
     ] = None,
     seed: choices.Seed = 0,
-    seconds: choices.Seconds = 60.0,
-    size: choices.Size = "448x336",
-    fps: choices.Fps = "25",
-    split: choices.Split = "test",
-    needles: choices.Needles = "4",
-    needle_seconds: choices.NeedleSeconds = "2",
-    gap_frames: choices.GapFrames = 1,
-    kinds: choices.Kinds = None,
-    pictures: choices.Pictures = None,
-    inserted: choices.Inserted = 0.0,
-    repeats: choices.Repeats = 0.0,
-    copies: choices.Copies = "1",
-    pair_window: choices.PairWindow = None,
-    scenes: choices.Scenes = "1",
-    haystack: choices.Haystack = None,
-    photos: choices.Photos = None,
-    questions: choices.Questions = None,
-    json_: options.Json = False,
-    quiet: options.Quiet = False,
+    drawn: choices.VideoOptions,
+    printing: options.PrintOptions,
 ) -> None:
     """Draw what a video shows into one picture, and print its needles and questions.
 
@@ -70,34 +56,14 @@ def show(
     if source is not None:
         found = _stored(source, number)
     else:
-        stream = choices.open_stream(
-            videos=number + 1,
-            seed=seed,
-            seconds=seconds,
-            size=size,
-            fps=fps,
-            split=split,
-            needles=needles,
-            needle_seconds=needle_seconds,
-            gap_frames=gap_frames,
-            kinds=kinds,
-            pictures=pictures,
-            inserted=inserted,
-            repeats=repeats,
-            copies=copies,
-            pair_window=pair_window,
-            scenes=scenes,
-            haystack=haystack,
-            photos=photos,
-            questions=questions,
-        )
+        stream = choices.open_stream(seed, number + 1, drawn)
         found = _drawn(stream, number)
-    _draw(found, out, quiet=quiet or json_)
-    if json_:
+    _draw(found, out, quiet=printing.hushed)
+    if printing.json_:
         print_json({"picture": str(out), "video": found.video.model_dump(mode="json")})
     else:
         _print_tables(found)
-        if not quiet:
+        if not printing.quiet:
             print(f"frames in {out}")
 
 

@@ -7,6 +7,7 @@ import typer
 
 from bimba.cli import options
 from bimba.cli.ask import print_json
+from bimba.cli.grouping import grouped
 from bimba.cli.needles import choices
 from bimba.cli.progress import bars
 from bimba.cli.units import in_count, in_seconds
@@ -18,30 +19,15 @@ _BAR = 40
 """Characters of the longest bar."""
 
 
+@grouped
 def stats(
     context: typer.Context,
     source: choices.Source = None,
+    *,
     seed: choices.Seed = 0,
     videos: choices.Videos = 1,
-    seconds: choices.Seconds = 60.0,
-    size: choices.Size = "448x336",
-    fps: choices.Fps = "25",
-    split: choices.Split = "test",
-    needles: choices.Needles = "4",
-    needle_seconds: choices.NeedleSeconds = "2",
-    gap_frames: choices.GapFrames = 1,
-    kinds: choices.Kinds = None,
-    pictures: choices.Pictures = None,
-    inserted: choices.Inserted = 0.0,
-    repeats: choices.Repeats = 0.0,
-    copies: choices.Copies = "1",
-    pair_window: choices.PairWindow = None,
-    scenes: choices.Scenes = "1",
-    haystack: choices.Haystack = None,
-    photos: choices.Photos = None,
-    questions: choices.Questions = None,
-    json_: options.Json = False,
-    quiet: options.Quiet = False,
+    drawn: choices.VideoOptions,
+    printing: options.PrintOptions,
 ) -> None:
     """Count needles and questions, and tell how often a guess is right.
 
@@ -55,30 +41,10 @@ def stats(
 
         counts = count(read_needles(source).videos)
     else:
-        stream = choices.open_stream(
-            videos=videos,
-            seed=seed,
-            seconds=seconds,
-            size=size,
-            fps=fps,
-            split=split,
-            needles=needles,
-            needle_seconds=needle_seconds,
-            gap_frames=gap_frames,
-            kinds=kinds,
-            pictures=pictures,
-            inserted=inserted,
-            repeats=repeats,
-            copies=copies,
-            pair_window=pair_window,
-            scenes=scenes,
-            haystack=haystack,
-            photos=photos,
-            questions=questions,
-        )
+        stream = choices.open_stream(seed, videos, drawn)
         records = (streamed.record for streamed in stream)
-        counts = count(_reported(records, videos, quiet=quiet or json_))
-    if json_:
+        counts = count(_reported(records, videos, quiet=printing.hushed))
+    if printing.json_:
         print_json(counts.to_dict())
     else:
         _print(counts.to_dict())
