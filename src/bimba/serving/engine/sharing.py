@@ -56,7 +56,8 @@ def reads_together(qa: VideoQA[Any, Any]) -> bool:
         return False  # others take no mask that says of each token what it sees
     difference = _difference(model, (3, 1, 4))
     is_so = difference <= MOST_DIFFERENCE.get(model.dtype, _MOST_OF_HALF)
-    logger.info("prompts are %s read together; logits differ by %.2g", "" if is_so else "not", difference)
+    how = "several at a time" if is_so else "one by one"
+    logger.info("prompts are read %s; logits together and alone differ by %.2g", how, difference)
     return is_so
 
 
