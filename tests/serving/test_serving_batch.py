@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 import torch
 from batch_runs import QUESTIONS, asked, frames, run, without_numbers, written
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from bimba.inference import VideoQA
 from bimba.models.bimba.tiny import tiny_model
@@ -289,60 +287,6 @@ def test_memory_that_is_not_there_ends_the_running_and_not_the_next(
     assert list(second.done.token_ids) == tiny.ask(None, "Why?", max_new_tokens=5).token_ids
 
 
-@given(
-    lengths=st.lists(st.integers(0, 40), min_size=1, max_size=6),
-    leaving=st.lists(st.integers(0, 5), max_size=4),
-    counts=st.lists(st.integers(1, 7), min_size=6, max_size=6),
-)
-@settings(max_examples=40, deadline=None)
-def test_rows_hold_what_joined(lengths: list[int], leaving: list[int], counts: list[int]) -> None:
-    rows, held = Rows(2), []
-    for length in lengths:
-        layers = [(torch.randn(1, 2, length, 16), torch.randn(1, 2, length, 16)) for _ in range(2)]
-        rows.join(layers if length else ())
-        held.append(layers)
-    for row in leaving:
-        if row < len(held) and len(held) > 1:
-            rows.leave(row)
-            held[row] = held[-1]
-            held.pop()
-    counts = counts[: len(held)]
-    longest = max(counts)
-    new = torch.randn(2, 2, len(held), 2, longest, 16)
-    shared, mask, places = rows.step(torch.device("cpu"), counts)
-    for layer in range(2):
-        keys, values = shared.update(new[layer, 0], new[layer, 1], layer)
-        for row, (its, count) in enumerate(zip(held, counts, strict=True)):
-            length = its[layer][0].shape[2]
-            assert places[row, longest - count :].tolist() == list(range(length, length + count))
-            own = new[layer, :, row, :, longest - count :]
-            for read, old, added in ((keys, its[layer][0], own[0]), (values, its[layer][1], own[1])):
-                assert torch.equal(read[row, :, : length + count], torch.cat([old[0], added], dim=1))
-            if mask.ndim == 2:
-                assert mask[row].tolist() == [1] * (length + count) + [0] * (mask.shape[1] - length - count)
-            else:
-                seen = mask[row, 0, longest - count :].sum(-1).tolist()
-                assert seen == list(range(length + 1, length + count + 1))
-            assert shared.get_mask_sizes(longest, layer)[0] == keys.shape[2]
-    rows.stepped(counts)
-    for row, (its, count) in enumerate(zip(held, counts, strict=True)):
-        assert rows.row(row)[0][0].shape[2] == its[0][0].shape[2] + count
-
-
-def test_nothing_is_left_of_a_row_that_was_no_number() -> None:
-    rows = Rows(1)
-    for _ in range(2):
-        rows.join([(torch.full((1, 2, 30, 16), torch.nan), torch.full((1, 2, 30, 16), torch.nan))])
-    rows.leave(1)
-    for layers in ([(torch.ones(1, 2, 4, 16), torch.ones(1, 2, 4, 16))], ()):
-        rows.join(layers)
-        shared, _, _ = rows.step(torch.device("cpu"))
-        new = torch.ones(2, 2, 1, 16)
-        keys, values = shared.update(new, new, 0)
-        assert bool(keys[1].isfinite().all() and values[1].isfinite().all())
-        rows.leave(1)
-
-
 @pytest.mark.parametrize("prefill_tokens", [20, 60, 1000])
 def test_prompts_that_are_read_together_are_answered_as_they_would_be_alone(tiny: VideoQA, prefill_tokens: int) -> None:
     batch = Batch(tiny, most_running=5, prefill_tokens=prefill_tokens, prefix_bytes=10**9)
@@ -398,3 +342,19 @@ def test_few_prompts_wait_for_others_and_never_long(tiny: VideoQA) -> None:
         steps += 1
     assert steps < 30
     assert not told[0].ended.is_set()
+
+
+def test_short_prompts_do_not_overtake_a_long_one_for_ever(tiny: VideoQA) -> None:
+    batch = Batch(tiny, most_running=64, prefill_tokens=6)
+    long = asked("Why? " * 60, max_new_tokens=1)  # more than 32 x 6 tokens: it is read alone
+    batch.add(written(tiny, asked("Why?", max_new_tokens=1)))
+    batch.step()
+    batch.add(written(tiny, long))
+    later = [asked("Why?", max_new_tokens=1) for _ in range(20)]
+    steps = 0
+    while not long.ended.is_set():
+        if steps % 4 == 0 and steps // 4 < len(later):
+            batch.add(written(tiny, later[steps // 4]))
+        batch.step()
+        steps += 1
+    assert not any(kept.ended.is_set() for kept in later)

@@ -48,7 +48,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         }
         command(**given, **filled)
 
-    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__signature__ = signature  # type: ignore[attr-defined] # inspect looks for it there
     run.__annotations__ = {
         name: option.annotation for name, option in spelled.items() if option.annotation is not Parameter.empty
     }

@@ -122,7 +122,7 @@ def _first_speaks(rank: int) -> Iterator[None]:
         yield
     except typer.Exit:
         raise
-    except Exception:
+    except Exception:  # whatever ends a process, it is raised again, after the first one has told its own
         if rank:
             time.sleep(_PATIENCE)
             print(f"process {rank}:", file=sys.stderr)

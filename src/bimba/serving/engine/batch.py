@@ -192,10 +192,11 @@ class Batch:
         self._num_held = 0
         for prompt in list(self._waiting):
             is_single = self._num_single > 0
-            if not free or (is_single and self._readings.running):
-                return
-            if not self._readings.has_room(prompt):
+            if self._readings.is_being_read(prompt):
                 continue
+            # Nobody overtakes a long prompt that waits for room, or it might wait for ever.
+            if not free or (is_single and self._readings.running) or not self._readings.has_room(prompt):
+                return
             self._waiting.remove(prompt)
             self._num_single -= is_single
             try:

@@ -17,7 +17,7 @@ from bimba.serving.engine.rows import Layers, Rows
 MOST_TOGETHER = 8
 """Prompts that are read at a time."""
 
-_MOST_HELD = 32
+_MOST_STEPS_OF_TOKENS = 32
 """Times the tokens of one step that the prompts which are read at a time may have: those of long videos come alone."""
 
 Forward = Callable[[Tensor, Tensor, Tensor, Any], Tensor]
@@ -79,10 +79,10 @@ class Readings:
     def has_room(self, prompt: Prompt) -> bool:
         """Whether a prompt may begin now."""
         num_tokens = sum(len(one.prompt.request.input_ids) for one in self.running)
-        fits = num_tokens + len(prompt.request.input_ids) <= _MOST_HELD * self._most_tokens
-        return not self.running or (len(self.running) < self._most and fits and not self._is_being_read(prompt))
+        fits = num_tokens + len(prompt.request.input_ids) <= _MOST_STEPS_OF_TOKENS * self._most_tokens
+        return not self.running or (len(self.running) < self._most and fits)
 
-    def _is_being_read(self, prompt: Prompt) -> bool:
+    def is_being_read(self, prompt: Prompt) -> bool:
         """Whether a prompt's video is read for another one, and will be known then."""
         reading = [one for one in self.running if one.prompt.video == prompt.video and not one.num_known]
         return prompt.video is not None and bool(reading)
