@@ -12,7 +12,7 @@ from bimba.serving.engine.rows import Rows
     leaving=st.lists(st.integers(0, 5), max_size=4),
     counts=st.lists(st.integers(1, 7), min_size=6, max_size=6),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_rows_hold_what_joined(lengths: list[int], leaving: list[int], counts: list[int]) -> None:
     rows, held = Rows(2), []
     for length in lengths:
@@ -45,6 +45,18 @@ def test_rows_hold_what_joined(lengths: list[int], leaving: list[int], counts: l
     rows.stepped(counts)
     for row, (its, count) in enumerate(zip(held, counts, strict=True)):
         assert rows.row(row)[0][0].shape[2] == its[0][0].shape[2] + count
+
+
+def test_an_empty_row_takes_the_place_of_one_that_leaves() -> None:
+    rows = Rows(1)
+    rows.join([(torch.full((1, 2, 3, 16), torch.nan), torch.full((1, 2, 3, 16), torch.nan))])
+    rows.join()
+    rows.leave(0)
+    assert rows.lengths == [0]
+    shared, _, _ = rows.step(torch.device("cpu"), [2])
+    keys, values = shared.update(torch.ones(1, 2, 2, 16), torch.ones(1, 2, 2, 16), 0)
+    assert torch.equal(keys, torch.ones(1, 2, 2, 16))
+    assert bool(values.isfinite().all())
 
 
 def test_nothing_is_left_of_a_row_that_was_no_number() -> None:

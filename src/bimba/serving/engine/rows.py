@@ -125,7 +125,10 @@ class _RowsLayer(DynamicLayer):
         """Copy a row over another."""
         if source != target and self._kept is not None:
             for kept in self._kept:
-                kept[target] = kept[source]
+                if source < len(kept):
+                    kept[target] = kept[source]
+                else:  # an empty row, for which there was no need of room yet
+                    kept[target:] = 0
 
     def row(self, row: int, length: int) -> tuple[Tensor, Tensor]:
         """Keys and values of a row [1, H, L, D]."""
