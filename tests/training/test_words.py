@@ -1,5 +1,6 @@
 """The loss that tells the video's tokens which words stand where."""
 
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bimba.checkpoints.loading import LoadOptions, load_model
 from bimba.errors import InputError
 from bimba.training.data.streams import MOST_WORDS, NO_WORD
 from bimba.training.loop.watching import LOG_NAME, read_log
@@ -84,6 +86,33 @@ def test_a_token_between_its_two_words_is_best() -> None:
         assert loss._loss(other, words, table) > best
 
 
+def test_tokens_as_long_as_words_cost_nothing() -> None:
+    table = torch.eye(6) * 3
+    words = words_of([0, 1], [])
+    loss = WordLoss.__new__(WordLoss)
+    loss.nothing = NOTHING
+    tokens = torch.stack([table[0] + table[1], table[NOTHING]])
+
+    def cost(tokens: Tensor) -> float:
+        found = []
+        for length in (0.0, 0.5):
+            loss.settings = Words(length=length)
+            found.append(float(loss._loss(tokens, words, table)))
+        return found[1] - found[0]
+
+    as_long = 3 * nn.functional.normalize(tokens, dim=-1)
+    assert cost(as_long) == pytest.approx(0, abs=1e-6)
+    twice = cost(as_long * torch.tensor([[2.0], [1.0]]))
+    assert twice == pytest.approx(0.5 * math.log(2) ** 2 / 2, rel=1e-4)
+    assert cost(as_long * torch.tensor([[0.5], [1.0]])) == pytest.approx(twice, rel=1e-4)
+    given = as_long.clone().requires_grad_()
+    table.requires_grad_()
+    loss.settings = Words(length=0.5)
+    loss._loss(given * 2, words, table).backward()
+    assert given.grad is not None
+    assert bool((given.grad * given.detach() > 0).any())  # a step makes long tokens shorter
+
+
 def short(tmp_path: Path, **changes: object) -> Recipe:
     """Some steps on streamed videos."""
     return recipe_of(tmp_path, schedule__max_steps=12, schedule__learning_rate=5e-3, **changes)
@@ -97,6 +126,20 @@ def test_a_run_lowers_it_and_logs_it(at: str, tmp_path: Path) -> None:
     assert lines[-1]["words_loss"] < lines[0]["words_loss"] - 0.5
     assert lines[-1]["loss"] == pytest.approx(lines[-1]["words_loss"], rel=1e-4)
     assert lines[0]["answers_loss"] == 0  # nobody reads the answers
+
+
+def test_lengths_stay_those_of_words(tmp_path: Path) -> None:
+    longer = []
+    for number, length in enumerate((0.0, 1.0)):
+        objective = {"answers": 0, "words": {"at": "queries", "length": length}}
+        recipe = short(tmp_path / str(number), objective=objective)
+        model, _ = load_model(train(recipe).folder, None, LoadOptions(device="cpu", dtype="float32"))
+        ear = WordLoss(model, Words(), NOTHING)
+        with torch.no_grad():
+            model.get_video_features(torch.randn(4, 3, 70, 70, generator=torch.Generator().manual_seed(2)))
+        of_words = model.get_input_embeddings().weight.detach().norm(dim=-1).mean()
+        longer.append(abs(float(torch.cat(ear._heard).norm(dim=-1).mean() / of_words) - 1))
+    assert longer[1] < 0.5 * longer[0]
 
 
 def test_answers_and_words_are_added_up(tmp_path: Path) -> None:

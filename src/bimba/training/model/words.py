@@ -73,7 +73,7 @@ class WordLoss:
         return [by_video[index] for index in range(len(num_frames))]
 
     def _loss(self, tokens: Tensor, words: Tensor, table: Tensor) -> Tensor:
-        """Cross entropy of tokens [P, D] with the even distribution over their words [P, K]."""
+        """Cross entropy of tokens [P, D] with the even distribution over their words [P, K], and what lengths cost."""
         is_bare = words[:, 0] == NO_WORD
         words = words.clone()
         words[is_bare, 0] = self.nothing
@@ -82,4 +82,12 @@ class WordLoss:
         there = words != NO_WORD
         losses = -(log_shares.gather(1, words.clamp(min=0)) * there).sum(dim=1) / there.sum(dim=1)
         weights = torch.where(is_bare, self.settings.background, 1.0)
-        return (losses * weights).sum() / weights.sum().clamp(min=1e-6)
+        loss = (losses * weights).sum() / weights.sum().clamp(min=1e-6)
+        return loss + self.settings.length * _off_length(tokens, table) if self.settings.length else loss
+
+
+def _off_length(tokens: Tensor, table: Tensor) -> Tensor:
+    """How far tokens [P, D] are from the mean length of words [W, D], up or down alike: squares of logarithms."""
+    wanted = table.detach().float().norm(dim=-1).mean()
+    cost: Tensor = (tokens.float().norm(dim=-1).clamp(min=1e-6) / wanted).log().square().mean()
+    return cost

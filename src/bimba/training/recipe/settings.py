@@ -181,12 +181,16 @@ class Words(Settings):
             queries of a window share its moments in order: the first is near the words of what is shown first, wherever
             in the frame that is), which an average cannot be.
         background: weight of places where nothing stands.
+        length: weight of a second part: tokens shall be as long as words are on average. Directions alone leave the
+            lengths free, and tokens that grow a thousand times as long as words drown all that the language model's
+            layers add to them.
     """
 
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     at: Literal["tokens", "queries"] = "queries"
     of: Literal["places", "frames"] = "places"
     background: float = Field(default=0.2, ge=0, allow_inf_nan=False)
+    length: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _only_queries_have_windows(self) -> Self:
