@@ -187,6 +187,9 @@ def test_a_dry_run_knows_what_the_output_folder_holds(recipe: Path, tmp_path: Pa
     assert "no training run" in state()
     (run / "recipe.yaml").write_text(recipe.read_text())
     assert state() == "begun, without a checkpoint"
+    (run / "recipe.yaml").write_text(recipe.read_text().replace('"max_steps": 4', '"max_steps": 6'))
+    assert state() == "a run of another recipe that has made no step; this one takes its place"
+    (run / "recipe.yaml").write_text(recipe.read_text())
     (run / "model").mkdir()
     assert "finished" in state()
     (run / "recipe.yaml").write_text(recipe.read_text().replace('"max_steps": 4', '"max_steps": 5'))

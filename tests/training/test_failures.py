@@ -14,7 +14,7 @@ import torch
 from filelock import FileLock
 from transformers import TrainingArguments
 
-from bimba.errors import InputError, TrainingError
+from bimba.errors import CheckpointError, InputError, TrainingError
 from bimba.training.loop import saving
 from bimba.training.loop.saving import SEAL, UNFINISHED, what_is_wrong, whole_checkpoint
 from bimba.training.loop.watching import LOG_NAME, Silent, read_log
@@ -45,6 +45,18 @@ def test_another_recipe_in_the_same_folder_is_refused(needles: Path, finished: P
     with pytest.raises(InputError, match=r"schedule\.learning_rate is 0\.001 there and 0\.002 here"):
         train(small_recipe(finished, needles, schedule__learning_rate=2e-3))
     train(small_recipe(finished, needles, log={"every": 4}))  # which changes nothing that is learned
+
+
+def test_a_recipe_that_made_no_step_may_be_mended(needles: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    wrong = small_recipe(run, needles, model={"start": "checkpoint", "path": str(tmp_path / "no-such-model")})
+    with pytest.raises(CheckpointError):
+        train(wrong)
+    assert (run / "recipe.yaml").is_file()
+    assert not (run / LOG_NAME).exists()
+    (run / "run.json").write_text('{"samples": 1, "fingerprint": "of others", "global_batch": 2}')
+    assert not train(small_recipe(run, needles)).was_finished
+    assert json.loads((run / "run.json").read_text())["fingerprint"] != "of others"
 
 
 def test_a_folder_with_other_things_in_it_is_refused(needles: Path, tmp_path: Path) -> None:

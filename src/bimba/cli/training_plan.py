@@ -16,7 +16,7 @@ from bimba.shipped_recipes import shipped_recipes
 from bimba.training.data import GlobalOrder, read_samples
 from bimba.training.loop.arguments import Batches, batches, training_arguments
 from bimba.training.loop.environment import check_environment
-from bimba.training.loop.run_folder import RECIPE_NAME, RESULT_NAME, changes
+from bimba.training.loop.run_folder import RECIPE_NAME, RESULT_NAME, changes, has_begun
 from bimba.training.loop.saving import step_of, whole_checkpoint
 from bimba.training.model.parts import prepare_parts
 from bimba.training.model.start import read_outline_of
@@ -179,6 +179,8 @@ def _state(recipe: Recipe) -> str:
     if not (run / RECIPE_NAME).is_file():
         return "there already, and no training run; the run would be refused"
     found = changes(recipe)
+    if found and not has_begun(run):
+        return "a run of another recipe that has made no step; this one takes its place"
     if found:
         return f"a run of another recipe ({found[0]}); the run would be refused"
     if (run / RESULT_NAME).is_dir():

@@ -23,6 +23,7 @@ from bimba.files import alone, write_whole
 from bimba.training.data.store import SampleStore
 from bimba.training.loop.environment import gathered
 from bimba.training.loop.saving import clear, whole_checkpoint
+from bimba.training.loop.watching import LOG_NAME
 from bimba.training.recipe.reading import differences, read_recipe, recipe_as_yaml
 from bimba.training.recipe.settings import Recipe
 
@@ -62,8 +63,9 @@ def claim(recipe: Recipe, held: ExitStack) -> Claim:
         TrainingError: it cannot be written.
     """
     run = recipe.output
+    begun = has_begun(run)
     if (run / RECIPE_NAME).exists():
-        found = changes(recipe)
+        found = changes(recipe) if begun else []
         if found:
             raise InputError(
                 f"{run} holds a run of another recipe:\n    " + "\n    ".join(found),
@@ -76,6 +78,8 @@ def claim(recipe: Recipe, held: ExitStack) -> Claim:
     try:
         run.mkdir(parents=True, exist_ok=True)
         held.enter_context(alone(run, f"another process is training in {run}.", fix=_ELSEWHERE))
+        if not begun:
+            (run / RUN_NAME).unlink(missing_ok=True)  # no step has seen these samples
         write_whole(run / RECIPE_NAME, recipe_as_yaml(recipe))
         checkpoint = whole_checkpoint(run)
         clear(run, checkpoint)
@@ -84,6 +88,12 @@ def claim(recipe: Recipe, held: ExitStack) -> Claim:
     except OSError as error:
         raise TrainingError(f"{run} cannot be written: {error}.", fix="name a folder you may write to.") from error
     return Claim(is_finished=False, checkpoint=checkpoint)
+
+
+def has_begun(run: Path) -> bool:
+    """Whether a step was logged or saved; before, a recipe may be mended in its place."""
+    log = run / LOG_NAME
+    return (log.is_file() and log.stat().st_size > 0) or any(run.glob("*checkpoint-*")) or (run / RESULT_NAME).is_dir()
 
 
 def changes(recipe: Recipe) -> list[str]:
