@@ -63,9 +63,8 @@ def claim(recipe: Recipe, held: ExitStack) -> Claim:
         TrainingError: it cannot be written.
     """
     run = recipe.output
-    begun = has_begun(run)
     if (run / RECIPE_NAME).exists():
-        found = changes(recipe) if begun else []
+        found = changes(recipe) if has_begun(run) else []
         if found:
             raise InputError(
                 f"{run} holds a run of another recipe:\n    " + "\n    ".join(found),
@@ -78,7 +77,7 @@ def claim(recipe: Recipe, held: ExitStack) -> Claim:
     try:
         run.mkdir(parents=True, exist_ok=True)
         held.enter_context(alone(run, f"another process is training in {run}.", fix=_ELSEWHERE))
-        if not begun:
+        if not has_begun(run):
             (run / RUN_NAME).unlink(missing_ok=True)  # no step has seen these samples
         write_whole(run / RECIPE_NAME, recipe_as_yaml(recipe))
         checkpoint = whole_checkpoint(run)
