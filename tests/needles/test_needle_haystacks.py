@@ -189,7 +189,7 @@ class TestVideos:
     def test_a_broken_video_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "broken.mp4").write_bytes(b"no video at all")
         with pytest.raises(BimbaError, match=r"broken\.mp4"):
-            plan_video(self.settings(tmp_path), 0)
+            _ = plan_video(self.settings(tmp_path), 0).haystack
 
     def test_no_videos_leave_the_folder_of_the_run_untouched(self, tmp_path: Path) -> None:
         (tmp_path / "in").mkdir()
@@ -233,7 +233,7 @@ class TestPhotos:
     def test_a_broken_photo_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "cat.jpg").write_bytes(b"no photo at all")
         with pytest.raises(VideoError, match=r"the photo .*cat\.jpg cannot be opened"):
-            plan_video(small_settings(photos=tmp_path), 0)
+            _ = plan_video(small_settings(photos=tmp_path), 0).haystack
 
     def test_no_photos_leave_the_folder_of_the_run_untouched(self, tmp_path: Path) -> None:
         (tmp_path / "in").mkdir()

@@ -21,11 +21,12 @@ from transformers import (
 from bimba.errors import CheckpointError, InputError
 from bimba.inference import VideoQA
 from bimba.models.bimba.tiny import tiny_tokenizer
+from bimba.training.model.matching import begin_matching
 from bimba.training.model.parts import decays, parameter_groups, part_of, prepare_parts
 from bimba.training.model.start import read_bimba_outline, start_bimba
 from bimba.training.recipe.settings import Recipe
 from bimba.training.recipe.train_settings import Lora, Part, Train
-from small_runs import small_recipe
+from small_runs import small_recipe, small_settings
 
 VISION: dict[str, Any] = {
     "hidden_size": 48,
@@ -121,6 +122,33 @@ def test_scratch_takes_a_vocabulary_that_fits_and_the_papers_compressor(tmp_path
     bound = model.compressor.dim**-0.5
     weight = model.compressor.layers[0].mixer.in_proj.weight
     assert 0.95 * bound < weight.abs().max() <= bound  # torch's own range, not normal of 0.02
+
+
+def test_attention_may_begin_with_looking_for_its_like(tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path, tmp_path, model={**scratch_of(tmp_path), "attention": "matching"})
+    model, _ = start_bimba(recipe)
+    attention = model.language_model.model.layers[0].self_attn
+    head, width = attention.head_dim, attention.q_proj.in_features
+    groups = attention.k_proj.out_features // head
+    shared = attention.q_proj.weight.view(groups, -1, head, width)
+    assert (shared == attention.k_proj.weight.view(groups, 1, head, width)).all()
+    values = attention.v_proj.weight.view(groups, 1, head, width).expand_as(shared).reshape(-1, width)
+    through = attention.o_proj.weight @ values  # what a token gets of one that every head attends to
+    kept = attention.v_proj.weight.T @ attention.v_proj.weight  # onto what values can hold
+    torch.testing.assert_close(through, 0.5 * kept, rtol=0, atol=1e-5)
+    assert float(torch.trace(through)) == pytest.approx(0.5 * len(attention.v_proj.weight), abs=1e-3)
+    other, _ = start_bimba(small_recipe(tmp_path, tmp_path))
+    first = other.language_model.model.layers[0].self_attn
+    assert not torch.equal(first.q_proj.weight[: len(first.k_proj.weight)], first.k_proj.weight)
+
+
+def test_attention_that_is_not_there_cannot_begin_like_that() -> None:
+    with pytest.raises(InputError, match="no layers with q_proj and o_proj"):
+        begin_matching(torch.nn.Linear(2, 2))
+
+
+def scratch_of(tmp_path: Path) -> dict[str, Any]:
+    return small_settings(tmp_path, tmp_path)["model"]  # type: ignore[no-any-return] # plain values
 
 
 def test_a_checkpoint_keeps_its_compressor_unless_a_fresh_one_is_asked_for(model: Path, tmp_path: Path) -> None:

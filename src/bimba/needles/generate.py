@@ -12,7 +12,7 @@ from bimba.needles.contents import Picture, pictures_of
 from bimba.needles.folder import prepare_folder, video_name, write_manifest
 from bimba.needles.haystacks import FrameArray, check_haystack
 from bimba.needles.plan import VideoPlan, plan_video, render_frames
-from bimba.needles.questions import QUESTION_KINDS
+from bimba.needles.questions import ask_questions
 from bimba.needles.records import FORMAT_VERSION, Manifest, PictureRecord, VideoRecord
 from bimba.needles.schedule import check_schedule
 from bimba.needles.settings import BUILT_IN_KINDS, NeedleSettings, parse_kinds
@@ -200,7 +200,8 @@ def _write(path: Path, frames: Iterator[FrameArray], encoding: Encoding) -> None
 def _record(plan: VideoPlan, settings: NeedleSettings, file: str, pictures: tuple[Picture, ...]) -> VideoRecord:
     """Write down what a video shows and ask about it."""
     story = story_of(plan, settings, pictures)
-    return record_of(plan, settings, story, name=Path(file).stem, file=file, kinds=tuple(QUESTION_KINDS))
+    questions = ask_questions(story, seed=plan.seed, name=Path(file).stem, count=settings.num_questions)
+    return record_of(plan, story, questions, file=file)
 
 
 def _manifest(settings: NeedleSettings, pictures: tuple[Picture, ...], videos: tuple[VideoRecord, ...]) -> Manifest:

@@ -1,8 +1,9 @@
 """One video before it is a file: settings and an index go in, a plan comes out that renders any of its frames."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +42,18 @@ class VideoPlan:
     height: int
     fps: Fraction
     num_frames: int
-    haystack: Haystack
+    draw_haystack: Callable[[], Haystack]
     needles: tuple[PlannedNeedle, ...]
+
+    @cached_property
+    def haystack(self) -> Haystack:
+        """What moves behind the needles; it is drawn when it is first looked at, which takes longer than all the rest.
+
+        Raises:
+            InputError: a folder of videos or photos holds none.
+            VideoError: a file of it cannot be opened.
+        """
+        return self.draw_haystack()
 
     @property
     def seconds(self) -> float:
@@ -86,12 +97,17 @@ def plan_video(settings: NeedleSettings, index: int, pictures: Sequence[Picture]
         height=settings.height,
         fps=settings.fps,
         num_frames=settings.num_frames,
-        haystack=choose_haystack(generator(seed, "haystack"), settings),
+        draw_haystack=partial(_haystack, seed, settings),
         needles=tuple(
             _place(places, content, first, length, settings)
             for content, first, length in zip(contents, first_frames, lengths, strict=True)
         ),
     )
+
+
+def _haystack(seed: int, settings: NeedleSettings) -> Haystack:
+    """The haystack of the video with a seed, the same each time."""
+    return choose_haystack(generator(seed, "haystack"), settings)
 
 
 def render_frame(plan: VideoPlan, frame_index: int) -> FrameArray:

@@ -35,6 +35,14 @@ def is_held_out(name: str, place: int) -> bool:
     return zlib.crc32(f"{name}/{place}".encode()) % HELD_OUT_SHARE == 0
 
 
+def round_seed(seed: int, number: int) -> int:
+    """Return the seed of what a video is asked in a round, the video's own in round 0."""
+    if not number:
+        return seed
+    state = np.random.SeedSequence(seed, spawn_key=(zlib.crc32(b"round"), number)).generate_state(1, np.uint64)
+    return int(state[0]) >> 11
+
+
 def generator(seed: int, purpose: str) -> np.random.Generator:
     """Return the random generator of a video for one purpose ("background", "schedule", a question kind, ...).
 

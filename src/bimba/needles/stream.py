@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -9,9 +10,9 @@ from bimba.needles.contents import Picture, pictures_of
 from bimba.needles.haystacks import FrameArray, check_haystack
 from bimba.needles.plan import VideoPlan, plan_video, render_frames
 from bimba.needles.questions import QUESTION_KINDS, Story, ask_about_itself, ask_questions, ask_unknown
-from bimba.needles.records import VideoRecord
+from bimba.needles.records import Question, VideoRecord
 from bimba.needles.schedule import check_schedule
-from bimba.needles.seeds import generator
+from bimba.needles.seeds import generator, round_seed
 from bimba.needles.settings import NeedleSettings, known_choices
 
 KINDS_WITHOUT_TIMES = tuple(kind for kind in QUESTION_KINDS if kind not in ("caption_at", "at", "when"))
@@ -20,14 +21,28 @@ KINDS_WITHOUT_TIMES = tuple(kind for kind in QUESTION_KINDS if kind not in ("cap
 
 @dataclass(frozen=True)
 class StreamedVideo:
-    """One video of a stream: what it shows and what is asked; its frames are drawn when they are asked for."""
+    """One video of a stream: what it shows and what is asked; its frames are drawn when they are asked for.
+
+    Attributes:
+        plan: of its pixels.
+        story: what happens in it.
+        seed: of what is asked.
+        questions: that it answers.
+        unknown: questions that it does not answer.
+        itself: questions to the model about itself.
+    """
 
     plan: VideoPlan
-    record: VideoRecord
+    story: Story
+    seed: int
+    questions: tuple[Question, ...]
     unknown: tuple[str, ...]
-    """Questions that it does not answer."""
     itself: tuple[str, ...]
-    """Questions to the model about itself."""
+
+    @cached_property
+    def record(self) -> VideoRecord:
+        """What it shows and is asked, as the JSON of stored videos tells it."""
+        return record_of(self.plan, self.story, self.questions)
 
     def frames(self, indices: Sequence[int] | None = None) -> Iterator[FrameArray]:
         """Yield frames uint8 ``[H, W, 3]``, all of them or those with these ascending indices."""
@@ -74,21 +89,31 @@ class NeedleStream(Sequence[StreamedVideo]):
         Raises:
             IndexError: there is none.
             InputError: the needles do not fit into the video.
-            VideoError: a picture or a haystack cannot be opened.
+            VideoError: a picture cannot be opened.
+        """
+        return self.video(index)
+
+    def video(self, index: int, number: int = 0) -> StreamedVideo:
+        """The video at an index with the questions of a round: the same video in all of them, asked other questions.
+
+        Raises:
+            IndexError, InputError, VideoError: as above.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"video {index} of {len(self)}")
         plan = plan_video(self.settings, index, self.pictures)
         story = story_of(plan, self.settings, self.pictures)
-        record = record_of(plan, self.settings, story, name=f"{index:07d}", kinds=self.kinds)
-        return StreamedVideo(plan, record, self._unknown(plan, story), self._itself(plan))
+        seed = round_seed(plan.seed, number)
+        name = f"{index:07d}.{number}" if number else f"{index:07d}"
+        questions = ask_questions(story, seed=seed, name=name, count=self.settings.num_questions, kinds=self.kinds)
+        return StreamedVideo(plan, story, seed, questions, self._unknown(seed, story), self._itself(seed))
 
-    def _unknown(self, plan: VideoPlan, story: Story) -> tuple[str, ...]:
-        rng = generator(plan.seed, "unknown")
+    def _unknown(self, seed: int, story: Story) -> tuple[str, ...]:
+        rng = generator(seed, "unknown")
         return tuple(ask_unknown(story, rng, self.settings.split) for _ in range(_drawn(self.num_unknown, rng)))
 
-    def _itself(self, plan: VideoPlan) -> tuple[str, ...]:
-        rng = generator(plan.seed, "itself")
+    def _itself(self, seed: int) -> tuple[str, ...]:
+        rng = generator(seed, "itself")
         return tuple(ask_about_itself(rng) for _ in range(_drawn(self.num_itself, rng)))
 
 
@@ -109,18 +134,17 @@ def story_of(plan: VideoPlan, settings: NeedleSettings, pictures: Sequence[Pictu
     return Story(needles, plan.seconds, tuple(pictures), pair)
 
 
-def record_of(
-    plan: VideoPlan, settings: NeedleSettings, story: Story, *, name: str, file: str = "", kinds: Sequence[str]
-) -> VideoRecord:
-    """Write down what a video shows and ask about it.
+def record_of(plan: VideoPlan, story: Story, questions: tuple[Question, ...], *, file: str = "") -> VideoRecord:
+    """Write down what a video shows and is asked.
 
     Args:
         plan: of the video.
-        settings: of the run.
         story: what happens in it.
-        name: the first part of its questions' ids.
+        questions: about it.
         file: its name, empty if it is not stored.
-        kinds: of questions.
+
+    Raises:
+        InputError, VideoError: its haystack cannot be opened.
     """
     return VideoRecord(
         file=file,
@@ -132,5 +156,5 @@ def record_of(
         height=plan.height,
         haystack=plan.haystack.kind,
         needles=story.needles,
-        questions=ask_questions(story, seed=plan.seed, name=name, count=settings.num_questions, kinds=kinds),
+        questions=questions,
     )

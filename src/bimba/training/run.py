@@ -25,6 +25,7 @@ from bimba.training.data.store import SampleStore
 from bimba.training.data.vamba_collator import VambaCollator
 from bimba.training.features.caching import open_cache
 from bimba.training.features.filling import Machine, fill_cache
+from bimba.training.features.kept_tokens import KeptTokens, keep_tokens
 from bimba.training.loop.arguments import batches, training_arguments
 from bimba.training.loop.counting import Counter, read_counts
 from bimba.training.loop.environment import (
@@ -102,6 +103,7 @@ def train(recipe: Recipe, watcher: Watcher | None = None) -> Outcome:
             watcher.say(_in_words(trained))
         dataset = open_dataset(recipe, store, model.config, processor)
         feature_shape = _use_cache(recipe, model, dataset, arguments.device, watcher)
+        kept_tokens = _keep_tokens(recipe, model, dataset, arguments.world_size)
         lengths = _lengths(recipe, dataset, watcher) if recipe.data.group_by_length else None
         teacher = _teacher(recipe, processor, arguments.device)
         reads_question = model.config.reads_question or (teacher is not None and teacher.reads_question)
@@ -116,6 +118,7 @@ def train(recipe: Recipe, watcher: Watcher | None = None) -> Outcome:
             teacher=teacher,
             word_loss=_word_loss(recipe, model, processor),
             patch_settings=processor.patch_settings if isinstance(processor, VambaProcessor) else None,
+            kept_tokens=kept_tokens,
         )
         trainer = BimbaTrainer(model, arguments, task, [LogFile(recipe.output, watcher)])
         check_sharding(trainer.accelerator, recipe.schedule.batch_size, recipe.train.kind)
@@ -155,6 +158,13 @@ def _use_cache(
     cache = open_cache(recipe, model, dataset.processor)
     dataset.cache = fill_cache(model, dataset, cache, Machine.of(recipe, device), watcher).cache
     return cache.made_by.feature_shape
+
+
+def _keep_tokens(recipe: Recipe, model: VideoModel, dataset: ExampleDataset, num_processes: int) -> KeptTokens | None:
+    """Tokens of needle videos that the run keeps."""
+    if not isinstance(model, BimbaForConditionalGeneration) or not isinstance(dataset, TrainingDataset):
+        return None  # recipes of others do not ask for it
+    return keep_tokens(recipe, model, dataset, num_processes)
 
 
 def _collator(

@@ -5,6 +5,8 @@ Shapes: L tokens.
 
 from typing import Any
 
+from torch import Tensor
+
 from bimba.errors import InputError
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.needles import StreamedVideo
@@ -54,6 +56,8 @@ class TrainingDataset(ExampleDataset):
         processor.num_video_tokens(frames.count)  # refuses a count that no video could have
         super().__init__(store, processor, frames, labels, max_tokens)
         self.cache, self.words = cache, words
+        self.leaves_frames = False
+        """Frames of needle videos are not drawn: whoever trains has their tokens, or asks `stream_pixels` for them."""
 
     def measure(self, index: int) -> int | Failure:
         """How many tokens an example has, without decoding frames; or why there is none, as far as is known then.
@@ -117,7 +121,7 @@ class TrainingDataset(ExampleDataset):
         talks = conversations(video, place.turns)
         encoded = [ids_and_labels(self.processor, talk, self.labels) for talk in talks]
         joined = join_branches(encoded, self.processor.video_token_id)
-        frames = uniform_indices(video.record.num_frames, self.frames.count)
+        frames = uniform_indices(video.plan.num_frames, self.frames.count)
         num_tokens = self.processor.num_video_tokens(len(frames))
         ids, labels = expand_placeholders(joined.ids, joined.labels, self.processor.video_token_id, [num_tokens])
         self._check_length(joined.longest + num_tokens - 1, num_tokens)
@@ -134,9 +138,9 @@ class TrainingDataset(ExampleDataset):
                 fix="set prompt_style to chatml in the model's settings.",
             )
 
-    def _example(self, description: Description) -> Example:
+    def _example(self, index: int, description: Description) -> Example:
         if description.needles is not None:
-            return self._needle_example(description, *description.needles)
+            return self._needle_example(index, description, *description.needles)
         sample, clips = description.sample, description.clips
         questions = tuple(self.processor.question_ids(text) for text in questions_about_media(sample))
         known = (
@@ -150,7 +154,19 @@ class TrainingDataset(ExampleDataset):
         pixels = () if features else tuple(self.processor.make_pixels(clip.frames()) for clip in clips)
         return Example(sample.name, description.ids, description.labels, pixels, features, questions)
 
-    def _needle_example(self, description: Description, video: StreamedVideo, frames: list[int]) -> Example:
+    def stream_pixels(self, video: StreamedVideo) -> Tensor:
+        """Pixels float32 [T, 3, S, S] of a needle video as the model sees it.
+
+        Raises:
+            VideoError, InputError: its haystack or a picture cannot be opened.
+        """
+        frames = uniform_indices(video.plan.num_frames, self.frames.count)
+        return self.processor.make_pixels(video.frames(frames))
+
+    def _needle_example(self, index: int, description: Description, video: StreamedVideo, frames: list[int]) -> Example:
+        name, ids, labels = description.sample.name, description.ids, description.labels
+        if self.leaves_frames:
+            return Example(name, ids, labels, branches=description.branches, kept=index)
         words = None
         if self.words is not None:
             pool = (1, 1, 1) if self.words.at == "tokens" else self.processor.pool
@@ -158,11 +174,5 @@ class TrainingDataset(ExampleDataset):
             groups = [frames[number * pool[0] : (number + 1) * pool[0]] for number in range(num_groups)]
             told = words_of_places if self.words.of == "places" else words_of_moments
             words = told(video, groups, (grid[0], grid[1]), self.processor.question_ids)
-        return Example(
-            description.sample.name,
-            description.ids,
-            description.labels,
-            (self.processor.make_pixels(video.frames(frames)),),
-            branches=description.branches,
-            words=words,
-        )
+        pixels = self.stream_pixels(video)
+        return Example(name, ids, labels, (pixels,), branches=description.branches, words=words)

@@ -100,7 +100,7 @@ class ExampleDataset(Dataset["Example | Failure | None"]):
         if index == BLANK:
             return None
         try:
-            return self._example(self._describe(index))
+            return self._example(index, self._describe(index))
         except BimbaError as error:
             return Failure(self.store.name(index), error.problem)
 
@@ -147,8 +147,8 @@ class ExampleDataset(Dataset["Example | Failure | None"]):
         """
 
     @abstractmethod
-    def _example(self, description: Description) -> Example:
-        """The sample with its frames.
+    def _example(self, index: int, description: Description) -> Example:
+        """The sample of a number with its frames.
 
         Raises:
             BimbaError: they cannot be read.

@@ -74,7 +74,7 @@ def _source_parts(source: Source, seed: tuple[int, int]) -> list[Part]:
         return _chosen([(file, list(enumerate(needle_entries(source.needles))))], source.sampling_strategy, seed)
     if source.stream is not None:
         file = EntryFile(Path(f"needles-{seed[1]}"), Path(), open_stream(source.stream), source.stream.turns)
-        videos = [(index, "{}") for index in range(source.stream.videos)]
+        videos = [(index, "{}") for index in range(source.stream.videos * source.stream.rounds)]
         return _chosen([(file, videos)], source.sampling_strategy, seed)
     if source.mixture is not None:
         parts = []

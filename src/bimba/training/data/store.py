@@ -23,7 +23,8 @@ class EntryFile:
     Attributes:
         path: the file; of a stream its name.
         folder: what the paths in its entries are relative to.
-        stream: of needle videos, where entries are nothing but their numbers.
+        stream: of needle videos, where entries are nothing but their numbers: first all videos, then all of them again
+            with the questions of the next round, and so on.
         turns: questions about a video of the stream that make one conversation.
     """
 
@@ -86,8 +87,8 @@ class SampleStore:
         """
         file = self.files[int(self._owners[index])]
         if file.stream is not None:
-            place = StreamPlace(file.stream, int(self._positions[index]), file.turns)
-            return Sample(self.name(index), "needles", (), (), place)
+            number, video = divmod(int(self._positions[index]), len(file.stream))
+            return Sample(self.name(index), "needles", (), (), StreamPlace(file.stream, video, file.turns, number))
         return make_sample(parse_entry(self.text(index)), self.name(index), file.folder)
 
     def stream(self, index: int) -> NeedleStream | None:

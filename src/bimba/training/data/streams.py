@@ -26,19 +26,20 @@ COVERED = 0.25
 
 @dataclass(frozen=True)
 class StreamPlace:
-    """A video of a stream; `turns` questions about it make one conversation."""
+    """A video of a stream in a round of questions; `turns` questions about it make one conversation."""
 
     stream: NeedleStream
     index: int
     turns: int = 1
+    number: int = 0
 
     def video(self) -> StreamedVideo:
         """Plan it.
 
         Raises:
-            VideoError: a picture or a haystack cannot be opened.
+            VideoError: a picture cannot be opened.
         """
-        return self.stream[self.index]
+        return self.stream.video(self.index, self.number)
 
 
 def open_stream(settings: Stream) -> NeedleStream:
@@ -55,11 +56,11 @@ def open_stream(settings: Stream) -> NeedleStream:
 
 def conversations(video: StreamedVideo, turns: int = 1) -> list[list[Message]]:
     """Questions and answers about a video, each by itself or, in random order, `turns` in one conversation."""
-    asked = [(question.question, question.answer) for question in video.record.questions]
+    asked = [(question.question, question.answer) for question in video.questions]
     asked += [(question, CANNOT_TELL) for question in video.unknown]
     asked += [(question, ABOUT_ITSELF) for question in video.itself]
     if turns > 1:
-        asked = [asked[int(place)] for place in generator(video.plan.seed, "turns").permutation(len(asked))]
+        asked = [asked[int(place)] for place in generator(video.seed, "turns").permutation(len(asked))]
     return [_conversation(asked[start : start + turns]) for start in range(0, len(asked), turns)]
 
 

@@ -129,15 +129,15 @@ class VambaDataset(ExampleDataset):
             starts.append(len(ids))
             ids += talk_ids
             labels += talk_labels
-        record = video.record
+        plan = video.plan
         choice = self.processor.choose_frames(
-            record.num_frames,
-            float(record.fps),
+            plan.num_frames,
+            float(plan.fps),
             self.frames.count,
             sampling=self.frames.sampling,
             seed=self._generator(index),
         )
-        num_tokens = self.processor.num_video_tokens(len(choice.indices), record.height, record.width)
+        num_tokens = self.processor.num_video_tokens(len(choice.indices), plan.height, plan.width)
         messages = tuple(message for talk in talks for message in talk)
         needles = (video, list(choice.indices))
         branches, counts = tuple(starts), (num_tokens,)
@@ -156,7 +156,8 @@ class VambaDataset(ExampleDataset):
                 fix=f"write {VIDEO_TOKEN} once for each of them, and no <video> or mark of one besides.",
             )
 
-    def _example(self, description: Description) -> Example:
+    def _example(self, index: int, description: Description) -> Example:
+        del index
         if description.needles is not None:
             return self._needle_example(description, *description.needles)
         clips: tuple[Clip, ...] = description.clips

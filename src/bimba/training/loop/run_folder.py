@@ -32,6 +32,7 @@ _ELSEWHERE = "wait for it, end it, or name another folder: output=DIR"
 
 MAY_CHANGE = (
     "output", "log.", "save.every", "save.keep", "data.workers", "data.prefetch", "data.cache", "data.max_failed",
+    "data.keep_tokens",
     "schedule.batch_size", "schedule.accumulation", "schedule.global_batch_size",
 )  # fmt: skip
 """Settings that a run may go on with other values of: beyond rounding they change nothing of what is learned, as long

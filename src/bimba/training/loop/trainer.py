@@ -30,6 +30,7 @@ from bimba.training.data.collator import Collator
 from bimba.training.data.sampler import GlobalOrder
 from bimba.training.data.streams import MOST_WORDS
 from bimba.training.data.vamba_collator import VambaCollator
+from bimba.training.features.kept_tokens import KeptTokens
 from bimba.training.loop.counting import Counter
 from bimba.training.loop.environment import gathered, is_first, wait_for_all
 from bimba.training.loop.optimizer import muon_with_adamw
@@ -71,6 +72,7 @@ class Task:
         teacher: to learn from, too.
         word_loss: of the video's tokens.
         patch_settings: how a Vamba's patches, which come as bytes, become numbers.
+        kept_tokens: of needle videos, which come without frames then.
     """
 
     recipe: Recipe
@@ -83,6 +85,7 @@ class Task:
     teacher: Teacher | VambaTeacher | None = None
     word_loss: WordLoss | None = None
     patch_settings: PatchSettings | None = None
+    kept_tokens: KeptTokens | None = None
 
 
 class BimbaTrainer(Trainer):
@@ -149,6 +152,8 @@ class BimbaTrainer(Trainer):
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """A batch where the model is; patches become numbers there, since bytes wait and travel in a quarter."""
         prepared: dict[str, Any] = super()._prepare_inputs(inputs)
+        if self.task.kept_tokens is not None and "kept_videos" in prepared:
+            prepared["video_features"] = self.task.kept_tokens.of(prepared.pop("kept_videos"))
         if self.task.patch_settings is not None:
             pixels = prepared["pixel_values_videos"]
             prepared["pixel_values_videos"] = normalise([pixels], self.task.patch_settings)

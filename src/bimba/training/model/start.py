@@ -24,6 +24,7 @@ from bimba.models.vamba.configuration import VambaConfig
 from bimba.models.vamba.modeling import VambaForConditionalGeneration
 from bimba.models.vamba.processing import VambaProcessor
 from bimba.needles.vocabulary import needle_words
+from bimba.training.model.matching import begin_matching
 from bimba.training.model.parts import check_kind
 from bimba.training.model.start_vamba import (
     as_trained,
@@ -246,6 +247,8 @@ def _from_scratch(start: Scratch, compute: Compute) -> tuple[BimbaForConditional
     model = BimbaForConditionalGeneration(config)
     # transformers fills every linear layer alike; a fresh compressor starts as the paper's does.
     model.compressor = build_compressor(config)
+    if start.attention == "matching":
+        begin_matching(model.language_model)
     ends = [processor.tokenizer.eos_token_id]
     model.generation_config = GenerationConfig(
         eos_token_id=ends, pad_token_id=processor.tokenizer.pad_token_id, do_sample=False

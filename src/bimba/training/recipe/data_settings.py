@@ -58,6 +58,7 @@ class Stream(Settings):
         unknown: questions a video, on average, that it does not answer; the answer is "I cannot tell".
         itself: questions a video, on average, about what the model can be asked.
         turns: questions that make one conversation, in random order.
+        rounds: how often each video is a sample, with other questions each time.
     """
 
     videos: int = Field(ge=1)
@@ -66,6 +67,7 @@ class Stream(Settings):
     unknown: float = Field(default=0.0, ge=0, le=10)
     itself: float = Field(default=0.0, ge=0, le=10)
     turns: int = Field(default=1, ge=1)
+    rounds: int = Field(default=1, ge=1)
 
 
 class Source(Settings):
@@ -135,6 +137,8 @@ class Data(Settings):
         group_by_length: batch samples of like length together; measures all samples first (of streams
             the videos alone).
         cache: folder for the features of a frozen vision tower, so that further epochs skip decoding and vision.
+        keep_tokens: keep in memory what the frozen parts before the language model make of each needle video, so that
+            further rounds and epochs draw and encode nothing.
         packing: several samples of a Vamba share a row; each has its own if None.
     """
 
@@ -146,4 +150,5 @@ class Data(Settings):
     prefetch: int = Field(default=2, ge=1)
     group_by_length: bool = False
     cache: Path | None = None
+    keep_tokens: bool = False
     packing: Packing | None = None

@@ -92,12 +92,14 @@ class Scratch(Settings):
         config: fields of `BimbaConfig`, or, with `model_type: vamba` among them, of `VambaConfig`; the vocabulary is
             made as large as the tokenizer if it is not given.
         tokenizer: "bytes" (a token a byte), "needles" (a token a word of needle videos), or a folder or hub id.
+        attention: of the language model: "random", or "matching": tokens begin with looking for others like them.
         pixels: how large a Vamba sees frames.
     """
 
     start: Literal["scratch"]
     config: dict[str, Any]
     tokenizer: str = "bytes"
+    attention: Literal["random", "matching"] = "random"
     pixels: Pixels = Pixels()
 
     @property
@@ -310,12 +312,30 @@ class Recipe(Settings):
             raise ValueError("data.cache keeps features of a frozen vision tower, but train.vision_tower is trained")
         if self.data.cache is not None and self.distillation is not None:
             raise ValueError("data.cache leaves out the pixels that the teacher of distillation needs")
+        if self.data.keep_tokens and (problem := self._beyond_kept_tokens()) is not None:
+            raise ValueError(f"data.keep_tokens {problem}")
         if isinstance(self.model, Scratch) and self.model.kind != self.train.kind:
             raise ValueError(
                 f"model.config is that of a {self.model.kind}, but train is about the parts of a {self.train.kind}; "
                 f"set train.kind to {self.model.kind}"
             )
         return self
+
+    def _beyond_kept_tokens(self) -> str | None:
+        """Why the tokens of videos cannot be kept."""
+        if self.train.kind == "vamba":
+            return "keeps tokens of a BIMBA's compressor; a Vamba has none"
+        before = [part for part in self.train.parts if part != "language_model"]
+        trained = [part for part in before if self.train.part(part).mode != "frozen"]
+        if trained:
+            return f"keeps what the parts before the language model make, but train.{trained[0]} is trained"
+        if any(source.stream is None for source in self.data.sources):
+            return "is for needle streams alone; for files, data.cache keeps features"
+        if self.objective.words is not None:
+            return "leaves out the parts that objective.words listens to, and which are frozen"
+        if self.distillation is not None:
+            return "leaves out the pixels that the teacher of distillation needs"
+        return None
 
     @model_validator(mode="after")
     def _is_what_its_kind_can_have(self) -> Self:
@@ -330,6 +350,8 @@ class Recipe(Settings):
             return (
                 "model.start is parts, but a Vamba starts from a checkpoint (also a plain Qwen2-VL's) or from scratch"
             )
+        if isinstance(self.model, Scratch) and self.model.attention != "random":
+            return "model.attention is for a BIMBA, whose language model may start from nothing"
         if isinstance(self.model, Checkpoint) and (self.model.compressor is not None or self.model.settings):
             return (
                 "model.compressor and model.settings are a BIMBA's; a Vamba drops no token, so that nothing is pooled"
