@@ -101,7 +101,7 @@ In a clone of the package at the commit named above:
 make nano
 ```
 
-This trains the three stages, each from its recipe in `recipes/train/nano`, measures, and writes `docs/nano.md`."""
+This trains the four stages, each from its recipe in `recipes/train/nano`, measures, and writes `docs/nano.md`."""
 
 
 def model_card(figures: NanoFigures, image_size: int) -> str:

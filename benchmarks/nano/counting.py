@@ -11,6 +11,7 @@ from pathlib import Path
 from bimba.models.bimba.configuration import BimbaConfig
 from bimba.models.bimba.processing import BimbaProcessor
 from bimba.training.data.example import Failure
+from bimba.training.data.example_dataset import BLANK, ExampleDataset
 from bimba.training.data.opening import open_dataset
 from bimba.training.data.sampler import GlobalOrder
 from bimba.training.data.samples import read_samples
@@ -30,6 +31,7 @@ class Counted:
         video_tokens: that these are for the language model.
         questions: whose answers are learned.
         answer_tokens: tokens that are learned.
+        different: videos of the whole run, each counted once however often it was asked about.
     """
 
     videos: int
@@ -37,10 +39,16 @@ class Counted:
     video_tokens: int
     questions: int
     answer_tokens: int
+    different: int
 
 
-def count_questions(recipe: Recipe, model: Path) -> Counted:
+def count_questions(recipe: Recipe, model: Path, num_samples: int) -> Counted:
     """Plan the first videos of a run's order once more; no frame is drawn.
+
+    Args:
+        recipe: of the run.
+        model: that it ended with.
+        num_samples: that were trained on.
 
     Raises:
         InputError: the recipe's data cannot be had.
@@ -63,4 +71,16 @@ def count_questions(recipe: Recipe, model: Path) -> Counted:
         video_tokens += sum(found.num_video_tokens)
         questions += learns_answers * len(found.branches)
         answer_tokens += learns_answers * found.num_learned
-    return Counted(videos, frames, video_tokens, questions, answer_tokens)
+    different = _different(recipe, dataset, num_samples)
+    return Counted(videos, frames, video_tokens, questions, answer_tokens, different)
+
+
+def _different(recipe: Recipe, dataset: ExampleDataset, num_samples: int) -> int:
+    """How many videos the samples of a run were about."""
+    lengths = None
+    if recipe.data.group_by_length:
+        measured = [dataset.measure(index) for index in range(len(dataset))]
+        lengths = [0 if isinstance(length, Failure) else length for length in measured]
+    order = GlobalOrder(len(dataset), recipe.schedule.batch_size, recipe.schedule.seed, lengths)
+    places = (dataset.store[index].place for index in islice(order, num_samples) if index != BLANK)
+    return len({(id(place.stream), place.index) for place in places if place is not None})

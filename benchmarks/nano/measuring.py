@@ -44,6 +44,7 @@ class Measurement:
 SHIPPED, LONGER = "64", "256"
 """The setting that the model is shipped with, and the longest that it was trained on."""
 LENGTHS = (
+    Measurement("32", 32, 150),
     Measurement(SHIPPED, 64, 300),
     Measurement("128", 128, 100),
     Measurement(LONGER, 256, 100),

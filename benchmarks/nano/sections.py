@@ -82,6 +82,7 @@ def training_section(stages: Sequence[Stage]) -> str:
     text = table(("", *(stage.name for stage in stages)), rows)
     counted = max((stage.seen.counted_videos for stage in stages if stage.seen), default=0)
     notes = [
+        "A sample is a video with the questions of a round; its frames count each time, also if its tokens were kept.",
         "Hours are those of the logged steps; what an interruption made repeat is not in them.",
         f"Questions and answer tokens are estimated from the first {counted:,} videos of a stage's random order.",
     ]
@@ -170,7 +171,8 @@ def _stage_column(stage: Stage) -> dict[str, str]:
     return {
         "how far": stage.state,
         "steps": f"{stage.step:,} of {stage.num_steps:,}" if stage.num_steps else _MISSING,
-        "videos": _MISSING if seen is None else f"{seen.videos:,}",
+        "samples": _MISSING if seen is None else f"{seen.samples:,}",
+        "different videos": _MISSING if seen is None else f"{seen.videos:,}",
         "frames": _MISSING if seen is None else f"{seen.frames:,}",
         "tokens, videos' included": _MISSING if seen is None else f"{seen.tokens:,}",
         "questions learned, about": f"{seen.questions:,}" if seen is not None and learned else _MISSING,

@@ -14,7 +14,7 @@ from bimba.training.loop.watching import LOG_NAME, read_log
 from bimba.training.recipe.reading import differences, read_recipe
 from bimba.training.recipe.settings import Recipe
 
-STAGES = ("1-vision", "2-words", "3-answers")
+STAGES = ("1-vision", "2-words", "3-answers", "4-lengths")
 """In order; each but the first starts from the one before."""
 _OF_THE_PLACE = (*MAY_CHANGE, "model.path")
 """Settings that change nothing of what is learned: where a run lies, and how it is fed."""
@@ -42,7 +42,8 @@ class Seen(Figures):
     """What a finished stage was trained on.
 
     Attributes:
-        videos: each with all of its questions.
+        samples: videos, each with the questions of a round.
+        videos: different ones among them.
         frames: of them.
         tokens: the videos' included.
         questions: whose answers were learned, estimated from `counted_videos`; 0 where none are.
@@ -51,6 +52,7 @@ class Seen(Figures):
         failed: samples that could not be made.
     """
 
+    samples: int
     videos: int
     frames: int
     tokens: int
@@ -170,10 +172,11 @@ def _curve(lines: Sequence[dict[str, float]], *, with_answers: bool) -> list[Poi
 
 def _seen(folder: Path, recipe: Recipe) -> Seen:
     counts = read_counts(folder)
-    counted = count_questions(recipe, folder / RESULT_NAME)
+    counted = count_questions(recipe, folder / RESULT_NAME, counts.samples)
     share = counts.samples / counted.videos
     return Seen(
-        videos=counts.samples,
+        samples=counts.samples,
+        videos=counted.different,
         frames=round(counts.video_tokens * counted.frames / counted.video_tokens),
         tokens=counts.tokens,
         questions=round(counted.questions * share),

@@ -52,11 +52,15 @@ def test_missing_and_unfinished_stages_are_named(tmp_path: Path, model: Path) ->
     assert figures.unfinished == [
         f"stage 2-words is unfinished: step 50 of {num_steps:,}",
         "stage 3-answers is missing",
+        "stage 4-lengths is missing",
     ]
     assert figures.weights is None
     text = generated(figures)
-    assert f"2-words is unfinished: step 50 of {num_steps:,}; stage 3-answers is missing." in text
-    assert cells_of(text, "how far") == ["how far", "finished", "unfinished", "missing"]
+    assert (
+        f"2-words is unfinished: step 50 of {num_steps:,}; stage 3-answers is missing; stage 4-lengths is missing."
+        in text
+    )
+    assert cells_of(text, "how far") == ["how far", "finished", "unfinished", "missing", "missing"]
     assert "verdict" not in text
 
 
@@ -72,10 +76,11 @@ def test_a_whole_run_is_told_in_full(tmp_path: Path, model: Path) -> None:
     assert cells_of(text, "what appears (retrieval)")[-1] == "does not hold"
     assert cells_of(text, "all kinds, in videos never seen in training")[-1] == "does not hold"
     assert "Of 11: holds: 9; does not hold: 2. A line holds" in text
-    assert cells_of(text, "hours") == ["hours", "0.06", "0.06", "0.06"]  # 800 videos, 4 a second
+    assert cells_of(text, "hours") == ["hours", "0.06", "0.06", "0.06", "0.06"]  # 800 samples, 4 a second
     assert cells_of(text, "peak memory")[1] == "1.1 GB"
-    assert cells_of(text, "videos")[1] == "800"
-    assert cells_of(text, "seed; of the videos")[2] == "0; 200, 201, 202, 203"
+    assert cells_of(text, "samples")[1:] == ["800"] * 4
+    assert 0 < int(cells_of(text, "different videos")[4]) < 800  # several rounds
+    assert cells_of(text, "seed; of the videos")[2] == "0; 200, 201, 202"
     assert "It was not trained a second time." in text
 
 
@@ -112,14 +117,16 @@ def test_settings_that_are_not_the_recipes_are_told(tmp_path: Path, model: Path)
 
 def test_questions_are_estimated_from_the_first_videos(tmp_path: Path, model: Path) -> None:
     make_run(tmp_path, model)
-    vision, words, *_ = NanoFigures.of(tmp_path).stages
+    vision, _, answers, _ = NanoFigures.of(tmp_path).stages
     assert vision.seen is not None
-    assert words.seen is not None
+    assert answers.seen is not None
     assert (vision.seen.questions, vision.seen.answer_tokens) == (0, 0)  # answers are no part of its objective
     assert vision.curve[0].answers is None
-    assert words.seen.counted_videos == 2
-    assert 8 <= words.seen.questions / words.seen.videos <= 14  # twelve of the video, and 0.8 that it does not answer
-    assert words.seen.answer_tokens > words.seen.questions
+    assert answers.seen.counted_videos == 2
+    assert (
+        8 <= answers.seen.questions / answers.seen.samples <= 14
+    )  # twelve of the video, and 0.8 that it does not answer
+    assert answers.seen.answer_tokens > answers.seen.questions
 
 
 def test_long_logs_are_averaged(tmp_path: Path) -> None:
@@ -146,7 +153,7 @@ def test_pictures_are_drawn_of_what_there_is(tmp_path: Path, model: Path) -> Non
     with Image.open(folder / PLACES) as image:
         assert image.width > 900
     svg = (folder / CURVES).read_text(encoding="utf-8")
-    assert svg.count("<polyline") == 5  # words in three stages, answers in two
+    assert svg.count("<polyline") == 6  # words in four stages, answers in two
     assert [path.name for path in draw_pictures(NanoFigures.of(tmp_path / "none"), folder)] == []
     assert list(folder.iterdir()) == []
     assert "nothing was logged" in draw_curves([])
@@ -159,10 +166,10 @@ def test_pictures_where_none_was_in_training_are_told_apart(tmp_path: Path, mode
         return [line(id=f"{kind}-{held_out}", kind=kind, held_out=held_out)]
 
     asked = pictures("retrieval", held_out=True) + pictures("retrieval", held_out=False)
-    measure_as(tmp_path, LENGTHS[0], asked)
+    measure_as(tmp_path, LENGTHS[1], asked)
     text = generated(NanoFigures.of(tmp_path))
     assert "100.0 % (20.7 to 100.0) of 1 right; elsewhere" in text
-    assert "**Not complete yet.** `make nano` goes on from here: accuracy at 128 frames is not measured;" in text
+    assert "**Not complete yet.** `make nano` goes on from here: accuracy at 32 frames is not measured;" in text
 
 
 def test_only_the_part_between_the_marks_is_written(tmp_path: Path) -> None:
