@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from bimba.errors import InputError, TrainingError, VideoError
 from bimba.needles import StreamedVideo
 from bimba.training.data.dataset import TrainingDataset
-from bimba.training.data.example import Example
+from bimba.training.data.example import Example, Failure
 from bimba.training.data.opening import open_bimba_dataset
 from bimba.training.data.samples import read_samples
 from bimba.training.features.kept_tokens import keep_tokens
@@ -102,11 +102,34 @@ def test_one_process_alone_keeps_tokens_of_a_video_alone(tmp_path: Path) -> None
         keep_tokens(recipe, model, dataset, 1)
 
 
-def test_a_video_that_cannot_be_drawn_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_video_that_cannot_be_drawn_is_left_out_as_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = recipe_in(tmp_path, keep=True)
+    model, processor = start_bimba(recipe)
+    dataset = open_bimba_dataset(recipe, read_samples(recipe.data.sources, 0), model.config, processor)
+    kept = keep_tokens(recipe, model, dataset, 1)
+    assert kept is not None
+    first, again = dataset[2], dataset[8]
+    assert isinstance(first, Example)
+    assert isinstance(again, Example)
+    assert (first.kept, again.kept, len(first.pixels), len(again.pixels)) == (2, 8, 1, 0)
+    (tokens,) = kept.of([(2, first.pixels[0])])
+
     def broken(dataset: TrainingDataset, video: StreamedVideo) -> Any:
         del dataset, video
         raise VideoError("the photo is gone.", fix="bring it back.")
 
     monkeypatch.setattr(TrainingDataset, "stream_pixels", broken)
-    with pytest.raises(TrainingError, match=r"the video of needles-0\[\d+\] cannot be drawn: the photo is gone"):
-        train(recipe_in(tmp_path, keep=True))
+    assert kept.of([(8, None)])[0].equal(tokens)  # the same video, which nobody draws again
+    with pytest.raises(TrainingError, match=r"the video of needles-0\[3\] cannot be drawn: the photo is gone"):
+        kept.of([(3, None)])  # another process drew it before
+    for _ in range(2):
+        assert dataset[3] == Failure("needles-0[3]", "the photo is gone.")
+
+
+def test_a_video_that_another_process_drew_is_drawn_where_it_is_needed(tmp_path: Path) -> None:
+    weights = []
+    for workers in (0, 2):
+        recipe = recipe_in(tmp_path / str(workers), keep=True, data__workers=workers)
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"workers": workers})})
+        weights.append(load_file(train(recipe).folder / "model.safetensors"))
+    assert max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0]) < 1e-5

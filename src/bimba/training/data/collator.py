@@ -78,7 +78,8 @@ class Collator:
             `input_ids`, `attention_mask` and `labels`, int64 [B, L], padded on the right;
             `logits_to_keep` int64 [K], ascending: where any row learns its next token, or just 0;
             `num_video_frames` int64 [n], and either `pixel_values_videos` [F, 3, S, S] or `vision_features` [F, P, Dv],
-            or `kept_videos`, numbers of the samples whose tokens are kept, instead of both;
+            or `kept_videos` instead of all three: numbers of the samples whose tokens are kept, each with its pixels
+            [T, 3, S, S], or None where these were there before;
             `spare_videos`: 1 if no example has a video and a blank one is there, which no placeholder stands for, so
             that every process runs every part of the model in each step; else 0;
             with questions `question_ids` int64 [n, C], padded with -1, and `question_lengths` int64 [n];
@@ -137,13 +138,13 @@ class Collator:
         return batch
 
     def _videos(self, examples: Sequence[Example]) -> dict[str, Any]:
-        kept = [example.kept for example in examples if example.kept is not None]
+        kept = [(e.kept, e.pixels[0] if e.pixels else None) for e in examples if e.kept is not None]
+        if kept:
+            if len(kept) < len(examples):
+                raise ValueError(f"a batch has {len(kept)} videos whose tokens are kept among {len(examples)}.")
+            return {"kept_videos": kept, "spare_videos": 0}
         pixels = [video for example in examples for video in example.pixels]
         features = [video for example in examples for video in example.features]
-        if kept:
-            if pixels or features:
-                raise ValueError(f"a batch has {len(kept)} videos without frames among others.")
-            return {"kept_videos": kept, "spare_videos": 0}
         if pixels and features:
             raise ValueError(f"a batch has {len(pixels)} videos of pixels and {len(features)} of features, not of one.")
         spare = not pixels and not features

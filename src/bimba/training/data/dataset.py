@@ -56,8 +56,11 @@ class TrainingDataset(ExampleDataset):
         processor.num_video_tokens(frames.count)  # refuses a count that no video could have
         super().__init__(store, processor, frames, labels, max_tokens)
         self.cache, self.words = cache, words
-        self.leaves_frames = False
-        """Frames of needle videos are not drawn: whoever trains has their tokens, or asks `stream_pixels` for them."""
+        self.draws_once = False
+        """Needle videos are drawn the first time alone: whoever trains keeps their tokens, and asks `stream_pixels` for
+        a video that another worker process drew."""
+        self.drawn: set[tuple[int, int]] = set()
+        """Those, as far as this process knows; processes of a later epoch begin with what the first one knows."""
 
     def measure(self, index: int) -> int | Failure:
         """How many tokens an example has, without decoding frames; or why there is none, as far as is known then.
@@ -165,7 +168,9 @@ class TrainingDataset(ExampleDataset):
 
     def _needle_example(self, index: int, description: Description, video: StreamedVideo, frames: list[int]) -> Example:
         name, ids, labels = description.sample.name, description.ids, description.labels
-        if self.leaves_frames:
+        place = description.sample.place
+        key = (id(place.stream), place.index) if self.draws_once and place is not None else None
+        if key in self.drawn:
             return Example(name, ids, labels, branches=description.branches, kept=index)
         words = None
         if self.words is not None:
@@ -175,4 +180,7 @@ class TrainingDataset(ExampleDataset):
             told = words_of_places if self.words.of == "places" else words_of_moments
             words = told(video, groups, (grid[0], grid[1]), self.processor.question_ids)
         pixels = self.stream_pixels(video)
-        return Example(name, ids, labels, (pixels,), branches=description.branches, words=words)
+        if key is None:
+            return Example(name, ids, labels, (pixels,), branches=description.branches, words=words)
+        self.drawn.add(key)  # not before: a video that cannot be drawn is a failure in each round
+        return Example(name, ids, labels, (pixels,), branches=description.branches, kept=index)

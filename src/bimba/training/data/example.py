@@ -37,7 +37,8 @@ class Example:
         words: int64 [T', H', W', K], words of what stands in each place of the video, -1 for none; None if unknown.
         patches: bytes of each video or image of a Vamba, which stand beside the prompt; instead of pixels.
         patch_frames: frames that these are made of, of each video or image.
-        kept: number of the sample, where its needle video was left out because whoever trains keeps its tokens.
+        kept: number of the sample, where whoever trains keeps the tokens of its needle video; pixels are there the
+            first time alone.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """Numbers of samples in; what the frozen parts before the language model make of their videos, made once each, out.
 
-A needle video is drawn and encoded when it is first met, in the training process, and its tokens stay in memory: 64
-frames of 4 x 4 patches, 16 to a token, in 192 numbers are 49 KB. A run that goes on begins with an empty memory, and
-fills it again.
+A needle video is drawn when a worker process first meets it, encoded in the training process, and its tokens stay in
+memory there: 64 frames of 4 x 4 patches, 16 to a token, in 192 numbers are 49 KB. A run that goes on begins with an
+empty memory, and fills it again.
 
 Shapes: V tokens of a video, D width of the language model.
 """
@@ -31,34 +31,40 @@ class KeptTokens:
     def __init__(self, model: BimbaForConditionalGeneration, dataset: TrainingDataset, precision: str) -> None:
         self.model, self.dataset, self.precision = model, dataset, precision
         self._known: dict[tuple[int, int], Tensor] = {}
-        dataset.leaves_frames = True
+        dataset.draws_once = True
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def of(self, samples: Sequence[int]) -> list[Tensor]:
+    def of(self, videos: Sequence[tuple[int, Tensor | None]]) -> list[Tensor]:
         """Tokens [V, D] of the video of each sample, on the model's device.
+
+        Args:
+            videos: numbers of samples, each with the pixels [T, 3, S, S] of its video where it was just drawn.
 
         Raises:
             TrainingError: a video cannot be drawn.
         """
-        return [self._tokens(sample).to(self.model.input_device) for sample in samples]
+        return [self._tokens(sample, pixels).to(self.model.input_device) for sample, pixels in videos]
 
-    def _tokens(self, sample: int) -> Tensor:
+    def _tokens(self, sample: int, pixels: Tensor | None) -> Tensor:
         place = self.dataset.store[sample].place
         if place is None:
             raise ValueError(f"sample {sample} is no needle video")
         key = (id(place.stream), place.index)
         if key not in self._known:
-            self._known[key] = self._made(sample, place)
+            self._known[key] = self._encoded(self._drawn(sample, place) if pixels is None else pixels)
+            self.dataset.drawn.add(key)
         return self._known[key]
 
-    def _made(self, sample: int, place: StreamPlace) -> Tensor:
+    def _drawn(self, sample: int, place: StreamPlace) -> Tensor:
         try:
-            pixels = self.dataset.stream_pixels(place.video())
+            return self.dataset.stream_pixels(place.video())
         except BimbaError as error:
             name = self.dataset.store.name(sample)
             raise TrainingError(f"the video of {name} cannot be drawn: {error.problem}", fix=error.fix) from error
+
+    def _encoded(self, pixels: Tensor) -> Tensor:
         device = self.model.input_device
         is_bf16 = self.precision == "bf16"
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=is_bf16):
