@@ -14,7 +14,7 @@ from bimba.training.loop.watching import LOG_NAME, read_log
 from bimba.training.recipe.reading import differences, read_recipe
 from bimba.training.recipe.settings import Recipe
 
-STAGES = ("1-vision", "2-words", "3-answers", "4-lengths")
+STAGES = ("1-vision", "2-words", "3-names", "4-answers")
 """In order; each but the first starts from the one before."""
 _OF_THE_PLACE = (*MAY_CHANGE, "model.path")
 """Settings that change nothing of what is learned: where a run lies, and how it is fed."""

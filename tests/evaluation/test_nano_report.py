@@ -51,13 +51,13 @@ def test_missing_and_unfinished_stages_are_named(tmp_path: Path, model: Path) ->
     figures = NanoFigures.of(tmp_path)
     assert figures.unfinished == [
         f"stage 2-words is unfinished: step 50 of {num_steps:,}",
-        "stage 3-answers is missing",
-        "stage 4-lengths is missing",
+        "stage 3-names is missing",
+        "stage 4-answers is missing",
     ]
     assert figures.weights is None
     text = generated(figures)
     assert (
-        f"2-words is unfinished: step 50 of {num_steps:,}; stage 3-answers is missing; stage 4-lengths is missing."
+        f"2-words is unfinished: step 50 of {num_steps:,}; stage 3-names is missing; stage 4-answers is missing."
         in text
     )
     assert cells_of(text, "how far") == ["how far", "finished", "unfinished", "missing", "missing"]

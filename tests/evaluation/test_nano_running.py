@@ -31,8 +31,8 @@ def test_stages_are_trained_in_order_each_from_the_one_before(tmp_path: Path, gi
     assert given == [
         ("train", "nano/1-vision", f"output={tmp_path}/1-vision"),
         ("train", "nano/2-words", f"output={tmp_path}/2-words", f"model.path={tmp_path}/1-vision/model"),
-        ("train", "nano/3-answers", f"output={tmp_path}/3-answers", f"model.path={tmp_path}/2-words/model"),
-        ("train", "nano/4-lengths", f"output={tmp_path}/4-lengths", f"model.path={tmp_path}/3-answers/model"),
+        ("train", "nano/3-names", f"output={tmp_path}/3-names", f"model.path={tmp_path}/2-words/model"),
+        ("train", "nano/4-answers", f"output={tmp_path}/4-answers", f"model.path={tmp_path}/3-names/model"),
     ]
 
 
@@ -40,7 +40,7 @@ def test_a_finished_stage_is_not_trained_again(tmp_path: Path, model: Path, give
     make_stage(tmp_path, "1-vision", model)
     make_stage(tmp_path, "2-words", None)
     train_stages(tmp_path)
-    assert [words[1] for words in given] == ["nano/2-words", "nano/3-answers", "nano/4-lengths"]
+    assert [words[1] for words in given] == ["nano/2-words", "nano/3-names", "nano/4-answers"]
 
 
 def test_every_length_is_measured_once(tmp_path: Path, model: Path, given: Words) -> None:

@@ -57,7 +57,7 @@ def test_a_card_tells_what_people_must_know(runs: Path, tmp_path: Path) -> None:
     assert front["pipeline_tag"] == "video-text-to-text"
     assert figures.weights is not None
     for words in (
-        figures.weights.sha256, "CC BY-SA 4.0", "OpenMoji", "`nano/4-lengths`", "make nano", "I cannot tell",
+        figures.weights.sha256, "CC BY-SA 4.0", "OpenMoji", "`nano/4-answers`", "make nano", "I cannot tell",
         "## Limits",
         "@inproceedings{islam2025bimba", "| retrieval | 90.0 % |", "70 x 70 pixels",
     ):  # fmt: skip

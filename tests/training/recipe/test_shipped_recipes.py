@@ -32,7 +32,7 @@ ABLATIONS = ("learned_queries", "no_norm", "one_direction", "pooling", "queries_
 
 
 def test_names() -> None:
-    nano = ["nano/1-vision", "nano/2-words", "nano/3-answers", "nano/4-lengths"]
+    nano = ["nano/1-vision", "nano/2-words", "nano/3-names", "nano/4-answers"]
     names = [*(f"ablation/{name}" for name in ABLATIONS), "bimba_llava_qwen2_7b", "cpu", *nano, "paper_ablation"]
     names += ["vamba/1-align", "vamba/2-instruct", "vamba/cpu"]
     assert sorted(shipped_recipes()) == names
