@@ -80,6 +80,7 @@ def test_a_round_asks_other_questions_about_the_same_video(tmp_path: Path) -> No
     ("changes", "expected"),
     [
         ({"train": LANGUAGE | {"projector": {"mode": "full"}}}, "but train.projector is trained"),
+        ({"train": {"kind": "vamba", "language_model": {"mode": "full"}}}, "a Vamba has none"),
         ({"objective": {"words": {}}}, "leaves out the parts that objective.words listens to"),
         ({"distillation": {"teacher": "t"}}, "the teacher of distillation needs"),
         ({"data": {"keep_tokens": True, "sources": [{"json_path": "a.json"}]}}, "is for needle streams alone"),

@@ -145,6 +145,12 @@ def test_attention_may_begin_with_looking_for_its_like(tmp_path: Path) -> None:
 def test_attention_that_is_not_there_cannot_begin_like_that() -> None:
     with pytest.raises(InputError, match="no layers with q_proj and o_proj"):
         begin_matching(torch.nn.Linear(2, 2))
+    wide = torch.nn.Module()
+    for name, (rows, columns) in {"q": (8, 4), "k": (8, 4), "v": (8, 4), "o": (4, 8)}.items():
+        setattr(wide, f"{name}_proj", torch.nn.Linear(columns, rows))
+    wide.head_dim = 4  # type: ignore[assignment] # as transformers keeps it
+    with pytest.raises(InputError, match="values of 8 numbers cannot be handed on in 4"):
+        begin_matching(wide)
 
 
 def scratch_of(tmp_path: Path) -> dict[str, Any]:
