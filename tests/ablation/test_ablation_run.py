@@ -69,6 +69,13 @@ def test_checkpoints_of_finished_runs_are_gone(finished: Outcome) -> None:
     assert not list(finished.folder.glob("runs/*/checkpoint-*"))
 
 
+def test_runs_of_a_seed_share_what_the_tower_sees_until_they_are_finished(
+    told: list[Progress], finished: Outcome
+) -> None:
+    assert [progress.number for progress in told if progress.stage == "drawing"] == [1, 1, 1, 1]
+    assert list((finished.folder / "features").iterdir()) == []
+
+
 def test_progress_grows_to_its_end(told: list[Progress], finished: Outcome) -> None:  # noqa: ARG001 # it tells
     shares = [progress.share for progress in told]
     assert shares == sorted(shares)

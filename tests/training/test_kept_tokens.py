@@ -84,6 +84,7 @@ def test_a_round_asks_other_questions_about_the_same_video(tmp_path: Path) -> No
         ({"objective": {"words": {}}}, "leaves out the parts that objective.words listens to"),
         ({"distillation": {"teacher": "t"}}, "the teacher of distillation needs"),
         ({"data": {"keep_tokens": True, "sources": [{"json_path": "a.json"}]}}, "is for needle streams alone"),
+        ({"data": {"keep_tokens": True, "cache": "c", "sources": [{"stream": STREAM}]}}, "the features of data.cache"),
     ],
 )
 def test_what_cannot_be_kept_is_refused(changes: dict[str, Any], expected: str, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ The folder:
     ablation.json               what all runs share
     runs/NAME/                  a training run (see `bimba.training.loop.run_folder`); its checkpoints go when it is
                                 measured
+    features/SEED/              what the vision tower makes of a seed's videos, until the runs of the seed are finished
     runs/NAME/measured/         its answers (see `bimba.evaluation.needles`)
     runs/NAME/result.json       what came out, with recipe and provenance; a run that has it is finished
     results.json, report.md     tables over all finished runs
@@ -31,7 +32,8 @@ VERSION = 1
 """The version changes with anything that changes what is compared."""
 ABLATION_NAME, RESULT_NAME, RESULTS_NAME, REPORT_NAME = "ablation.json", "result.json", "results.json", "report.md"
 _NOT_LEARNED_FROM = (
-    "output", "log.", "save.", "data.workers", "data.prefetch", "schedule.seed", "model.path", "model.base",
+    "output", "log.", "save.", "data.workers", "data.prefetch", "data.cache", "schedule.seed", "model.path",
+    "model.base",
 )  # fmt: skip
 """Settings of a recipe that change nothing, or that are named beside it: a model counts by its hash."""
 _ABSENT = "nothing"

@@ -10,8 +10,8 @@ from bimba.shipped_recipes import shipped_ablation
 from bimba.training.recipe.reading import read_recipe
 from bimba.training.recipe.settings import Checkpoint, Recipe
 
-RUNS = "runs"
-"""Folder of all runs within that of an ablation."""
+RUNS, FEATURES = "runs", "features"
+"""Folders of all runs within that of an ablation, and of what the vision tower makes of their videos."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ def plan_runs(settings: Settings) -> list[Run]:
 def recipe_of(run: Run, settings: Settings, out: Path) -> Recipe:
     """The recipe of a run: the shipped one of its contender, with what the settings say.
 
+    Runs of a seed see the same videos through the same tower, so that they share its features.
+
     Args:
         run: of the plan.
         settings: of the ablation.
@@ -70,9 +72,15 @@ def recipe_of(run: Run, settings: Settings, out: Path) -> Recipe:
         update={
             "output": out / RUNS / run.name,
             "model": recipe.model.model_copy(update={"path": settings.start, "settings": changed}),
+            "data": recipe.data.model_copy(update={"cache": features_of(run.seed, out)}),
             "schedule": recipe.schedule.model_copy(update={"seed": run.seed, "max_steps": settings.steps}),
         }
     )
+
+
+def features_of(seed: int, out: Path) -> Path:
+    """Where the features of a seed's videos are kept until its runs are finished."""
+    return out / FEATURES / str(seed)
 
 
 def _shipped(contender: str) -> Recipe:

@@ -1,5 +1,6 @@
 """Arguments in; every run trained and measured, tables, a report and pictures in a folder out."""
 
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from bimba.ablation.folder import (
     run_facts,
     shared_facts,
 )
-from bimba.ablation.plan import RUNS, Run, plan_runs, recipe_of
+from bimba.ablation.plan import RUNS, Run, features_of, plan_runs, recipe_of
 from bimba.ablation.report import write_report
 from bimba.ablation.running import Progress, carry_out, sizes_of
 from bimba.ablation.settings import SEEDS, START, STEPS, VIDEOS, Settings
@@ -117,6 +118,8 @@ def _carry_out_all(
         recipe = recipe_of(run, settings, out)
         carry_out(run, recipe, run_facts(run, recipe, shared), out=out, videos=settings.videos, tell=tell)
         _write_tables(settings, out, shared)
+        if all(other.seed != run.seed for other in missing[number - num_there :]):
+            shutil.rmtree(features_of(run.seed, out), ignore_errors=True)
         tell("done", 1.0)
 
 

@@ -15,6 +15,7 @@ from bimba.ablation.plan import RUNS, Run
 from bimba.errors import InputError
 from bimba.models.bimba.modeling import build_compressor
 from bimba.provenance import code_and_machine
+from bimba.training.features.filling import FILLING
 from bimba.training.loop.saving import whole_checkpoint
 from bimba.training.loop.watching import LOG_NAME, Report, Silent, read_log
 from bimba.training.model.start import read_bimba_outline
@@ -22,8 +23,10 @@ from bimba.training.recipe.reading import recipe_as_yaml
 from bimba.training.recipe.settings import Recipe
 from bimba.training.run import train
 
-TRAINED = 0.8
-"""Share of a run's time that training takes, roughly."""
+DRAWN, TRAINED = 0.4, 0.8
+"""Shares of a run's time that are over, roughly, when its videos are drawn (if no run before had them), and when it is
+trained."""
+Work = Literal["drawing", "training", "measuring"]
 
 
 @dataclass(frozen=True)
@@ -42,24 +45,30 @@ class Progress:
     run: str
     number: int
     num_runs: int
-    stage: Literal["finished before", "training", "measuring", "done"]
+    stage: Work | Literal["done"]
     share: float
     found: float
 
 
 class Steps(Silent):
-    """A watcher of training that hands on the share of steps that are done.
+    """A watcher of training that hands on what goes on, and the share of a run that is done.
 
     Args:
-        tell: takes it.
+        tell: takes them.
     """
 
-    def __init__(self, tell: Callable[[float], None]) -> None:
-        self._tell = tell
+    def __init__(self, tell: Callable[[Work, float], None]) -> None:
+        self._tell, self._before = tell, 0.0
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """A video was drawn and seen."""
+        if name == FILLING:
+            self._before = DRAWN * done / total
+            self._tell("drawing", self._before)
 
     def report(self, report: Report) -> None:
         """A step was logged."""
-        self._tell(report.step / report.num_steps)
+        self._tell("training", self._before + (TRAINED - self._before) * report.step / report.num_steps)
 
 
 def carry_out(
@@ -69,7 +78,7 @@ def carry_out(
     *,
     out: Path,
     videos: int,
-    tell: Callable[[Literal["training", "measuring"], float], None],
+    tell: Callable[[Work, float], None],
 ) -> dict[str, Any]:
     """Train a run, or go on with it; ask what it has learned; write that down.
 
@@ -93,7 +102,7 @@ def carry_out(
     goes_on = whole_checkpoint(folder) is not None or (folder / "model").is_dir()
     tell("training", 0.0)
     began = time.monotonic()
-    outcome = train(recipe, Steps(lambda share: tell("training", TRAINED * share)))
+    outcome = train(recipe, Steps(tell))
     seconds = None if goes_on else round(time.monotonic() - began, 1)
     tell("measuring", TRAINED)
     measured = measure(

@@ -102,9 +102,10 @@ def train(recipe: Recipe, watcher: Watcher | None = None) -> Outcome:
         if is_first():
             watcher.say(_in_words(trained))
         dataset = open_dataset(recipe, store, model.config, processor)
-        feature_shape = _use_cache(recipe, model, dataset, arguments.device, watcher)
-        kept_tokens = _keep_tokens(recipe, model, dataset, arguments.world_size)
         lengths = _lengths(recipe, dataset, watcher) if recipe.data.group_by_length else None
+        order = GlobalOrder(len(store), dealt.global_size, recipe.schedule.seed, lengths)
+        feature_shape = _use_cache(recipe, model, dataset, order, arguments.device, watcher)
+        kept_tokens = _keep_tokens(recipe, model, dataset, arguments.world_size)
         teacher = _teacher(recipe, processor, arguments.device)
         reads_question = model.config.reads_question or (teacher is not None and teacher.reads_question)
         task = Task(
@@ -112,7 +113,7 @@ def train(recipe: Recipe, watcher: Watcher | None = None) -> Outcome:
             trained=trained,
             dataset=dataset,
             collator=_collator(recipe, processor, with_questions=reads_question, feature_shape=feature_shape),
-            order=GlobalOrder(len(store), dealt.global_size, recipe.schedule.seed, lengths),
+            order=order,
             counter=Counter(len(store), recipe.data.max_failed),
             provenance=code_and_machine(),
             teacher=teacher,
@@ -149,14 +150,18 @@ def _read_data(recipe: Recipe, global_batch: int, watcher: Watcher) -> SampleSto
 
 
 def _use_cache(
-    recipe: Recipe, model: VideoModel, dataset: ExampleDataset, device: Any, watcher: Watcher
+    recipe: Recipe, model: VideoModel, dataset: ExampleDataset, order: GlobalOrder, device: Any, watcher: Watcher
 ) -> tuple[int, int] | None:
-    """Let a data set take features from the recipe's cache, which is filled before; their shape, None without one."""
+    """Let a data set take features from the recipe's cache; their shape, None without one.
+
+    The features of all samples that the run will see are made before.
+    """
     if recipe.data.cache is None:
         return None
     model, dataset = cast("BimbaForConditionalGeneration", model), cast("TrainingDataset", dataset)
     cache = open_cache(recipe, model, dataset.processor)
-    dataset.cache = fill_cache(model, dataset, cache, Machine.of(recipe, device), watcher).cache
+    samples = order.samples_of(recipe.schedule.max_steps)
+    dataset.cache = fill_cache(model, dataset, cache, Machine.of(recipe, device), watcher, samples).cache
     return cache.made_by.feature_shape
 
 

@@ -55,6 +55,14 @@ def test_iterating_twice_gives_the_same_until_the_epoch_changes() -> None:
     assert list(made) == first
 
 
+def test_the_samples_of_some_steps_are_those_that_the_epoch_begins_with() -> None:
+    for grouped in (False, True):
+        made = GlobalOrder(50, 4, seed=1, lengths=lengths_of(50, 1) if grouped else None)
+        for steps in (3, 12):
+            assert made.samples_of(steps) == sorted({*list(made)[: 4 * steps]} - {BLANK})
+        assert made.samples_of(13) == made.samples_of(40) == made.samples_of(None) == list(range(50))
+
+
 def dealt(found: list[int], world: int, batch: int) -> list[list[list[int]]]:
     """Batches of each process, as accelerate deals them: batch k goes to process k modulo their number."""
     batches = [found[start : start + batch] for start in range(0, len(found), batch)]

@@ -179,6 +179,10 @@ class TrainingDataset(ExampleDataset):
             groups = [frames[number * pool[0] : (number + 1) * pool[0]] for number in range(num_groups)]
             told = words_of_places if self.words.of == "places" else words_of_moments
             words = told(video, groups, (grid[0], grid[1]), self.processor.question_ids)
+        if self.cache is not None and place is not None:
+            features = self.cache.get(place, frames)
+            if features is not None:
+                return Example(name, ids, labels, (), (features,), branches=description.branches, words=words)
         pixels = self.stream_pixels(video)
         if key is None:
             return Example(name, ids, labels, (pixels,), branches=description.branches, words=words)

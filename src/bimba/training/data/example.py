@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bimba.models.vamba.patches import Patches
 from bimba.text.labels import IGNORE
+from bimba.training.data.streams import StreamPlace
 
 
 def count_learned(labels: Sequence[int]) -> int:
@@ -81,5 +82,5 @@ class Failure:
 class FeatureSource(Protocol):
     """Where features of a frozen vision tower may be found instead of decoding frames."""
 
-    def get(self, clip: Path, indices: Sequence[int]) -> Tensor | None:
-        """Features [T, P, Dv] of the frames of a file with these indices, None if they are not known."""
+    def get(self, clip: Path | StreamPlace, indices: Sequence[int]) -> Tensor | None:
+        """Features [T, P, Dv] of the frames of a file or needle video, None if they are not known."""

@@ -1,6 +1,7 @@
 """A number of samples, a seed and an epoch in, the order in which they are trained on out."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +55,12 @@ class GlobalOrder(Sampler[int]):
         if self.lengths is not None:
             order = self._grouped(order, self.lengths, rng)
         return iter(order.tolist())
+
+    def samples_of(self, num_steps: int | None) -> list[int]:
+        """Numbers, ascending, of the samples that the first steps see; all of them if None."""
+        if num_steps is None or num_steps * self.global_batch >= len(self):
+            return list(range(self.num_samples))
+        return sorted(set(islice(self, num_steps * self.global_batch)) - {BLANK})
 
     def _grouped(
         self, order: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], rng: np.random.Generator

@@ -1,12 +1,13 @@
-"""A file and frame numbers in, features [T, P, Dv] that a frozen vision tower once made of them out, from the disk.
+"""A clip and frame numbers in, features [T, P, Dv] that a frozen vision tower once made of them out, from the disk.
 
     <folder>/features/3f/9a/<key>.safetensors   features of one clip, with what they were made of in words
     <folder>/contents/c0/<key>.json             content hashes (see `content_hashes`)
     <folder>/unfinished/                        what is being written; it is renamed when it is whole
 
-A key is a hash of everything that decides the features: what the file holds (wherever it lies), which frames of it,
-how they become pixels, the tower with its weights, the layer that is read, and the precision. So files of different
-models, sizes and choices of frames live in one folder, and nothing in it is ever out of date.
+A key is a hash of everything that decides the features: what the file holds (wherever it lies), or what a needle video
+is drawn from; which frames of it, how they become pixels, the tower with its weights, the layer that is read, and the
+precision. So files of different models, sizes and choices of frames live in one folder, and nothing in it is ever out
+of date.
 
 Shapes: T frames of a clip, P patches of a frame, Dv width of the vision tower.
 """
@@ -27,8 +28,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+import bimba
 from bimba.errors import InputError, TrainingError
 from bimba.training.data.example import FeatureSource
+from bimba.training.data.streams import StreamPlace
 from bimba.training.features.content_hashes import ContentHashes
 
 logger = logging.getLogger(__name__)
@@ -39,6 +42,10 @@ FORMAT = 1
 """Raised when the same facts come to mean other features, e.g. by another way to make pixels."""
 
 _NAME = "features"
+_FOLDERS = ("pictures", "haystack", "photos")
+"""Settings of needle videos that name what they are drawn from."""
+_NOT_OF_PIXELS = ("num_videos", "num_questions", "codec", "pixel_format", "container")
+"""Settings of needle videos that change nothing of a video that is drawn and not stored."""
 _ABANDONED_SECONDS = 3600.0
 """After so long, nobody is still writing a file."""
 
@@ -82,25 +89,25 @@ class FeatureCache(FeatureSource):
         self.folder, self.made_by = folder, made_by
         self.contents = ContentHashes(folder / "contents")
 
-    def key(self, clip: Path, indices: Sequence[int]) -> str:
-        """What the features of some frames of a file are called.
+    def key(self, clip: Path | StreamPlace, indices: Sequence[int]) -> str:
+        """What the features of some frames of a file or needle video are called.
 
         Raises:
-            VideoError: the file cannot be read.
+            VideoError: the file, or a folder that the video is drawn from, cannot be read.
         """
         facts = {
             "format": FORMAT,
-            "content": self.contents.of(clip),
+            "content": self._recipe_of(clip) if isinstance(clip, StreamPlace) else self.contents.of(clip),
             "indices": list(indices),
             "made_by": asdict(self.made_by),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
-    def get(self, clip: Path, indices: Sequence[int]) -> Tensor | None:
-        """Features [T, P, Dv] of the frames of a file with these indices, None if they are not known.
+    def get(self, clip: Path | StreamPlace, indices: Sequence[int]) -> Tensor | None:
+        """Features [T, P, Dv] of the frames of a clip with these indices, None if they are not known.
 
         Raises:
-            VideoError: the file cannot be read.
+            VideoError: as `key`.
         """
         return self._read(self.key(clip, indices), len(indices), _take_all)
 
@@ -158,6 +165,14 @@ class FeatureCache(FeatureSource):
                 if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
                     path.unlink()
 
+    def _recipe_of(self, place: StreamPlace) -> dict[str, Any]:
+        """What decides the pixels of a needle video; another version of this package may draw it otherwise."""
+        settings = place.stream.settings
+        folders = {name: folder for name in _FOLDERS if (folder := getattr(settings, name)) is not None}
+        drawn = settings.model_dump(mode="json", exclude={*_NOT_OF_PIXELS, *folders})
+        contents = {name: self.contents.of(folder) for name, folder in folders.items()}
+        return drawn | contents | {"index": place.index, "bimba": bimba.__version__}
+
     @property
     def _unfinished(self) -> Path:
         return self.folder / "unfinished"
@@ -206,16 +221,17 @@ class FilledCache(FeatureSource):
     def __init__(self, cache: FeatureCache, reasons: Mapping[str, str]) -> None:
         self.cache, self.reasons = cache, dict(reasons)
 
-    def get(self, clip: Path, indices: Sequence[int]) -> Tensor:
-        """Features [T, P, Dv] of the frames of a file with these indices.
+    def get(self, clip: Path | StreamPlace, indices: Sequence[int]) -> Tensor:
+        """Features [T, P, Dv] of the frames of a clip with these indices.
 
         Raises:
-            VideoError: the file cannot be read.
+            VideoError: the clip cannot be read.
             InputError: there are none.
         """
         features = self.cache.get(clip, indices)
         if features is not None:
             return features
-        lost = f"{clip} has no features in {self.cache.folder}: one of both changed since training began."
+        name = f"needle video {clip.index}" if isinstance(clip, StreamPlace) else str(clip)
+        lost = f"{name} has no features in {self.cache.folder}: one of both changed since training began."
         reason = self.reasons.get(self.cache.key(clip, indices), lost)
         raise InputError(reason, fix="start again: what is missing is made then.")

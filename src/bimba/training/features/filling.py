@@ -1,8 +1,8 @@
 """A model whose vision tower is frozen and a data set in, a cache with the features of every readable clip out.
 
 The flow: which clips the samples need and which of them are missing (`look_up`) -> whether they fit on the disk
-(`check_room`) -> decode in worker processes, run the tower, write (`fill_cache`). Several processes deal the work among
-themselves. Whatever is interrupted goes on where it was.
+(`check_room`) -> decode or draw in worker processes, run the tower, write (`fill_cache`). Several processes deal the
+work among themselves. Whatever is interrupted goes on where it was.
 
 Shapes: T frames of a clip, S image size, P patches of a frame, Dv width of the vision tower.
 """
@@ -28,6 +28,7 @@ from bimba.training.features.tower import tower_digest
 from bimba.training.loop.environment import gathered, is_first, wait_for_all
 from bimba.training.loop.watching import Watcher
 from bimba.training.recipe.settings import Recipe
+from bimba.video.sampling import uniform_indices
 from bimba.video.source import Video
 
 Item = TypeVar("Item")
@@ -47,13 +48,17 @@ class Wanted:
 
     Attributes:
         key: of the features.
-        path: of the file.
+        name: of the file; of a needle video that of its sample.
         indices: of its T frames.
+        path: of the file; None for a needle video.
+        sample: number of one that shows it.
     """
 
     key: str
-    path: Path
+    name: str
     indices: tuple[int, ...]
+    path: Path | None
+    sample: int
 
 
 @dataclass(frozen=True)
@@ -120,8 +125,9 @@ def fill_cache(
     cache: FeatureCache,
     machine: Machine,
     watcher: Watcher,
+    samples: Sequence[int] | None = None,
 ) -> Filled:
-    """Make the features of every clip of a data set that are not there yet; all processes call it together.
+    """Make the features of the clips of a data set that are not there yet; all processes call it together.
 
     Args:
         model: its vision tower is frozen, and is where it was when this is over.
@@ -129,6 +135,7 @@ def fill_cache(
         cache: to be filled.
         machine: where and how.
         watcher: told by the first process.
+        samples: numbers of those that are needed; all if None.
 
     Raises:
         TrainingError: they do not fit on the disk, or cannot be written.
@@ -136,7 +143,7 @@ def fill_cache(
     """
     if is_first():
         cache.clean()
-    plan = look_up(model, dataset, cache, machine, watcher)
+    plan = look_up(model, dataset, cache, machine, watcher, samples)
     check_room(cache.folder, plan)
     with at_work(model, machine):
         made, reasons = _make(model, dataset, cache, machine, plan, watcher)
@@ -144,9 +151,7 @@ def fill_cache(
     reasons = dict(gathered(list(reasons.items())))
     sizes = gathered(made)
     _check_shared(cache, plan, reasons)
-    undecoded = tuple(
-        Failure(str(wanted.path), reasons[wanted.key]) for wanted in plan.missing if wanted.key in reasons
-    )
+    undecoded = tuple(Failure(wanted.name, reasons[wanted.key]) for wanted in plan.missing if wanted.key in reasons)
     failures = (*plan.failures, *undecoded)
     if is_first():
         _tell(watcher, cache.folder, plan, len(sizes), failures)
@@ -159,18 +164,20 @@ def look_up(
     cache: FeatureCache,
     machine: Machine,
     watcher: Watcher,
+    samples: Sequence[int] | None = None,
 ) -> Plan:
     """Which clips a data set needs, and which of them the cache lacks; no frame is decoded.
 
     Files are probed and, the first time, read to their ends for their content hashes.
     """
-    mine = range(len(dataset))[_rank() :: _num_processes()]
+    needed = range(len(dataset)) if samples is None else samples
+    mine = needed[_rank() :: _num_processes()]
     keys: set[str] = set()
     missing: dict[str, Wanted] = {}
     failures: list[Failure] = []
     for done, found in enumerate(_answers(mine, partial(_clips, dataset, cache), machine), start=1):
         if is_first():
-            watcher.stage(LOOKING, min(done * _num_processes(), len(dataset)), len(dataset))
+            watcher.stage(LOOKING, min(done * _num_processes(), len(needed)), len(needed))
         if isinstance(found, Failure):
             failures.append(found)
             continue
@@ -207,6 +214,12 @@ def free_bytes(folder: Path) -> int:
 
 def _clips(dataset: TrainingDataset, cache: FeatureCache, index: int) -> list[tuple[str, Wanted | None]] | Failure:
     """Keys of the clips of a sample, each with what is to be made of it if it is missing."""
+    stream = dataset.store.stream(index)
+    try:
+        if stream is not None:  # what is asked about its video does not matter, and takes long to find
+            return [_needle_video(dataset, cache, index, stream.settings.num_frames)]
+    except BimbaError as error:
+        return Failure(dataset.store.name(index), error.problem)
     description = dataset.describe(index)
     if isinstance(description, Failure):
         return description
@@ -214,19 +227,37 @@ def _clips(dataset: TrainingDataset, cache: FeatureCache, index: int) -> list[tu
     try:
         for path, clip in zip(description.sample.media, description.clips, strict=True):
             key = cache.key(path, clip.indices)
-            found.append((key, None if cache.has(key, clip.num_frames) else Wanted(key, path, clip.indices)))
+            wanted = Wanted(key, str(path), clip.indices, path, index)
+            found.append((key, None if cache.has(key, clip.num_frames) else wanted))
     except BimbaError as error:
         return Failure(description.sample.name, error.problem)
     return found
 
 
-def _pixels(dataset: TrainingDataset, wanted: Wanted) -> tuple[Wanted, Tensor | str]:
+def _needle_video(
+    dataset: TrainingDataset, cache: FeatureCache, index: int, num_frames: int
+) -> tuple[str, Wanted | None]:
+    """Key of the video of a stream's sample, with what is to be made of it if it is missing."""
+    sample = dataset.store[index]
+    if sample.place is None:
+        raise ValueError(f"sample {index} is no needle video")
+    indices = tuple(uniform_indices(num_frames, dataset.frames.count))
+    key = cache.key(sample.place, indices)
+    return key, None if cache.has(key, len(indices)) else Wanted(key, sample.name, indices, None, index)
+
+
+def _pixels(dataset: TrainingDataset, wanted: Wanted) -> Tensor | str:
     """Pixels [T, 3, S, S] of a clip, or why there are none."""
     try:
-        video = Video(wanted.path, backend=dataset.frames.backend)
-        return wanted, dataset.processor.make_pixels(video.frames(wanted.indices))
+        if wanted.path is not None:
+            video = Video(wanted.path, backend=dataset.frames.backend)
+            return dataset.processor.make_pixels(video.frames(wanted.indices))
+        place = dataset.store[wanted.sample].place
+        if place is None:
+            raise ValueError(f"sample {wanted.sample} is no needle video")
+        return dataset.stream_pixels(place.video())
     except BimbaError as error:
-        return wanted, error.problem
+        return error.problem
 
 
 def _make(
@@ -240,7 +271,7 @@ def _make(
     """Make this process's share of what is missing: sizes of the files, and by key what could not be decoded."""
     helpers = [rank for rank, is_whole in enumerate(gathered([_holds_tower(model, cache)])) if is_whole]
     mine = plan.missing[helpers.index(_rank()) :: len(helpers)] if _rank() in helpers else ()
-    clips = iter(_answers(mine, partial(_pixels, dataset), machine))
+    clips = zip(mine, _answers(mine, partial(_pixels, dataset), machine), strict=True)
     sizes: list[int] = []
     reasons: dict[str, str] = {}
     most = -(-len(plan.missing) // len(helpers))
@@ -261,7 +292,8 @@ def _make(
 
 def _told(wanted: Wanted, machine: Machine) -> dict[str, Any]:
     """What a file says of itself besides what decides its features; names of files may hold what no text can."""
-    path = str(wanted.path.absolute()).encode("utf-8", "replace").decode()
+    name = wanted.name if wanted.path is None else str(wanted.path.absolute())
+    path = name.encode("utf-8", "replace").decode()
     return {"path": path, "indices": wanted.indices, "device": machine.device.type, "torch": torch.__version__}
 
 

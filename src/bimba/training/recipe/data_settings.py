@@ -136,7 +136,8 @@ class Data(Settings):
         prefetch: batches that each of them is ahead.
         group_by_length: batch samples of like length together; measures all samples first (of streams
             the videos alone).
-        cache: folder for the features of a frozen vision tower, so that further epochs skip decoding and vision.
+        cache: folder for the features of a frozen vision tower, so that further epochs, and other runs with the same
+            tower and samples, skip decoding (or drawing) and vision.
         keep_tokens: keep in memory what the frozen parts before the language model make of each needle video, so that
             further rounds and epochs draw and encode nothing.
         packing: several samples of a Vamba share a row; each has its own if None.

@@ -335,6 +335,8 @@ class Recipe(Settings):
             return "leaves out the parts that objective.words listens to, and which are frozen"
         if self.distillation is not None:
             return "leaves out the pixels that the teacher of distillation needs"
+        if self.data.cache is not None:
+            return "has no use for the features of data.cache; leave one of them out"
         return None
 
     @model_validator(mode="after")
