@@ -21,6 +21,7 @@ from bimba.training.data.streams import (
     NO_WORD,
     conversations,
     open_stream,
+    with_thirds,
     words_of_moments,
     words_of_places,
 )
@@ -109,6 +110,26 @@ def test_frames_that_are_looked_at_together_share_their_words(stream: NeedleStre
         parts = {int(word) for word in alone[4 * group : 4 * group + 4].flatten() if word != NO_WORD}
         whole = {int(word) for word in together[group].flatten() if word != NO_WORD}
         assert whole == set(list(parts)[:MOST_WORDS]) if len(parts) > MOST_WORDS else whole == parts
+
+
+def test_what_stands_somewhere_may_tell_its_third_of_the_video(stream: NeedleStream) -> None:
+    tokenizer = word_tokenizer(needle_words())
+
+    def ids_of(text: str) -> list[int]:
+        ids: list[int] = tokenizer(text).input_ids
+        return ids
+
+    video = stream[0]
+    for length in (1, 2):
+        groups = [list(range(start, start + length)) for start in range(0, 12, length)]
+        words = words_of_places(video, groups, (2, 2), ids_of)
+        told = with_thirds(words, groups, 12, ids_of)
+        thirds = tokenizer.convert_tokens_to_ids(["beginning", "middle", "end"])
+        for number, group in enumerate(groups):
+            third = thirds[group[0] // 4]
+            for before, after in zip(words[number].flatten(0, 1), told[number].flatten(0, 1), strict=True):
+                known = [word for word in before.tolist() if word != NO_WORD]
+                assert [word for word in after.tolist() if word != NO_WORD] == [*known, *([third] if known else [])]
 
 
 def test_a_place_holds_only_so_many_words() -> None:

@@ -8,13 +8,14 @@ can be asked, `asking` picks and finishes.
 
 from bimba.needles.questions.asking import ask_questions
 from bimba.needles.questions.itself import ABOUT_ITSELF, ask_about_itself
-from bimba.needles.questions.kinds import QUESTION_KINDS
+from bimba.needles.questions.kinds import PLACES, QUESTION_KINDS
 from bimba.needles.questions.story import Story
 from bimba.needles.questions.unknown import CANNOT_TELL, ask_unknown, cannot_tell
 
 __all__ = [
     "ABOUT_ITSELF",
     "CANNOT_TELL",
+    "PLACES",
     "QUESTION_KINDS",
     "Story",
     "ask_about_itself",

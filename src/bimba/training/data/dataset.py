@@ -19,7 +19,7 @@ from bimba.training.data.example_dataset import Description, ExampleDataset, Pie
 from bimba.training.data.learned import Labels, ids_and_labels
 from bimba.training.data.sample import Sample
 from bimba.training.data.store import SampleStore
-from bimba.training.data.streams import StreamPlace, conversations, words_of_moments, words_of_places
+from bimba.training.data.streams import StreamPlace, conversations, with_thirds, words_of_moments, words_of_places
 from bimba.training.recipe.data_settings import Frames
 from bimba.training.recipe.settings import Words
 from bimba.video.sampling import uniform_indices
@@ -179,6 +179,8 @@ class TrainingDataset(ExampleDataset):
             groups = [frames[number * pool[0] : (number + 1) * pool[0]] for number in range(num_groups)]
             told = words_of_places if self.words.of == "places" else words_of_moments
             words = told(video, groups, (grid[0], grid[1]), self.processor.question_ids)
+            if self.words.thirds:
+                words = with_thirds(words, groups, video.plan.num_frames, self.processor.question_ids)
         if self.cache is not None and place is not None:
             features = self.cache.get(place, frames)
             if features is not None:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from bimba.needles import KINDS_WITHOUT_TIMES, NeedleSettings, NeedleStream, StreamedVideo
-from bimba.needles.questions import ABOUT_ITSELF, CANNOT_TELL, QUESTION_KINDS
+from bimba.needles.questions import ABOUT_ITSELF, CANNOT_TELL, PLACES, QUESTION_KINDS
 from bimba.needles.records import Box, Needle
-from bimba.needles.seeds import generator
+from bimba.needles.seeds import generator, place_in_time
 from bimba.needles.settings import known_choices
 from bimba.text.prompts import VIDEO_TOKEN, Message
 from bimba.training.recipe.data_settings import Stream
@@ -132,6 +132,31 @@ def words_of_moments(
                 if any(needle.first_frame <= frame <= needle.last_frame for frame in group[first:end]):
                     _add(words[number, query], ids)
     return words.reshape(len(groups), *grid, MOST_WORDS)
+
+
+def with_thirds(
+    words: Tensor, groups: Sequence[Sequence[int]], num_frames: int, ids_of: Callable[[str], Sequence[int]]
+) -> Tensor:
+    """Words of places, those of the third of the video that a place is from added where something stands.
+
+    Args:
+        words: int64 [T, H, W, K], see `words_of_places`.
+        groups: frames that are looked at together, T groups of frame numbers.
+        num_frames: of the video.
+        ids_of: token ids of a word.
+
+    Returns:
+        int64 [T, H, W, K].
+    """
+    words = words.clone()
+    names = [list(ids_of(name)) for name in PLACES]
+    for number, group in enumerate(groups):
+        middle = (group[0] + group[-1] + 1) / 2
+        ids = names[place_in_time(middle / num_frames)]
+        for place in words[number].flatten(0, 1):
+            if place[0] != NO_WORD:
+                _add(place, ids)
+    return words
 
 
 def _said_of(needle: Needle, ids_of: Callable[[str], Sequence[int]]) -> list[int]:

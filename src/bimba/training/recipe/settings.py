@@ -183,6 +183,8 @@ class Words(Settings):
             queries of a window share its moments in order: the first is near the words of what is shown first, wherever
             in the frame that is), which an average cannot be.
         background: weight of places where nothing stands.
+        thirds: tokens that show something shall also be near the word of the third of the video that they are from
+            (beginning, middle, end): positions within a video are many, and a language model finds them late.
         length: weight of a second part: tokens shall be as long as words are on average. Directions alone leave the
             lengths free, and tokens that grow a thousand times as long as words drown all that the language model's
             layers add to them.
@@ -192,6 +194,7 @@ class Words(Settings):
     at: Literal["tokens", "queries"] = "queries"
     of: Literal["places", "frames"] = "places"
     background: float = Field(default=0.2, ge=0, allow_inf_nan=False)
+    thirds: bool = False
     length: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
