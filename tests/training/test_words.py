@@ -1,6 +1,7 @@
 """The loss that tells the video's tokens which words stand where."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -27,13 +28,14 @@ def words_of(*places: list[int]) -> Tensor:
     return torch.tensor([place + [NO_WORD] * (MOST_WORDS - len(place)) for place in places])
 
 
-def naive(tokens: Tensor, words: Tensor, table: Tensor, background: float) -> Tensor:
-    """The definition: a weighted mean of cross entropies with even distributions."""
+def naive(tokens: Tensor, words: Tensor, table: Tensor, background: float, shown: Iterable[int]) -> Tensor:
+    """The definition: a weighted mean of cross entropies with even distributions, over what can be shown."""
+    choices = sorted({NOTHING, *shown})
     total, weights = torch.tensor(0.0), 0.0
     for token, place in zip(tokens, words.tolist(), strict=True):
         there = [word for word in place if word != NO_WORD] or [NOTHING]
-        cosines = torch.stack([nn.functional.cosine_similarity(token, word, dim=0) for word in table])
-        log_shares = torch.log_softmax(SHARPNESS * cosines, dim=0)
+        cosines = torch.stack([nn.functional.cosine_similarity(token, word, dim=0) for word in table[choices]])
+        log_shares = dict(zip(choices, torch.log_softmax(SHARPNESS * cosines, dim=0), strict=True))
         weight = background if place[0] == NO_WORD else 1.0
         total = total - weight * sum(log_shares[word] for word in there) / len(there)
         weights += weight
@@ -45,7 +47,8 @@ def test_it_is_the_mean_cross_entropy_with_the_words(
     at: Literal["tokens", "queries"], needles: Path, tmp_path: Path
 ) -> None:
     model, _ = start_bimba(small_recipe(tmp_path, needles))
-    loss = WordLoss(model, Words(at=at, background=0.3), NOTHING)
+    shown = [0, 1, 2, *range(5, 40)]
+    loss = WordLoss(model, Words(at=at, background=0.3), NOTHING, shown)
     generator = torch.Generator().manual_seed(1)
     frames = [4, 2, 4]
     pixels = torch.randn(sum(frames), 3, 70, 70, generator=generator)
@@ -62,14 +65,16 @@ def test_it_is_the_mean_cross_entropy_with_the_words(
         found = model.encode_features(features, frames)
     assert len(found) == 3
     words = [
-        torch.randint(-1, 40, (len(video), MOST_WORDS), generator=generator).sort(descending=True).values
+        torch.randint(4, 40, (len(video), MOST_WORDS), generator=generator).sort(descending=True).values
         for video in tokens
     ]
+    for video_words in words:
+        video_words[video_words == 4] = NO_WORD  # it comes last
     words[0][:3] = NO_WORD
     words[2] = words[2][:0]  # nobody knows
     table = model.get_parameter("language_model.model.embed_tokens.weight")
     ours = loss.take(table, words, frames)
-    theirs = naive(torch.cat(tokens[:2]), torch.cat(words[:2]), table, 0.3)
+    theirs = naive(torch.cat(tokens[:2]), torch.cat(words[:2]), table, 0.3, shown)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match="was not called"):
         loss.take(table, words, frames)
@@ -79,7 +84,7 @@ def test_a_token_between_its_two_words_is_best() -> None:
     table = torch.eye(6)
     words = words_of([0, 1], [])
     loss = WordLoss.__new__(WordLoss)
-    loss.settings, loss.nothing = Words(background=1.0), NOTHING
+    loss.settings, loss.nothing, loss.choices = Words(background=1.0), NOTHING, torch.arange(6)
     between = torch.stack([table[0] + table[1], table[NOTHING]])
     best = loss._loss(between, words, table)
     for other in (table[[0, NOTHING]], table[[1, NOTHING]], table[[2, NOTHING]], torch.stack([between[0], table[5]])):
@@ -90,7 +95,7 @@ def test_tokens_as_long_as_words_cost_nothing() -> None:
     table = torch.eye(6) * 3
     words = words_of([0, 1], [])
     loss = WordLoss.__new__(WordLoss)
-    loss.nothing = NOTHING
+    loss.nothing, loss.choices = NOTHING, torch.arange(6)
     tokens = torch.stack([table[0] + table[1], table[NOTHING]])
 
     def cost(tokens: Tensor) -> float:
@@ -111,6 +116,31 @@ def test_tokens_as_long_as_words_cost_nothing() -> None:
     loss._loss(given * 2, words, table).backward()
     assert given.grad is not None
     assert bool(((given.grad * given.detach()).sum(dim=-1) > 0).all())  # a step makes long tokens shorter
+
+
+def test_words_that_nothing_can_show_are_left_alone() -> None:
+    table = torch.randn(8, 6, generator=torch.Generator().manual_seed(3)).requires_grad_()
+    loss = WordLoss.__new__(WordLoss)
+    loss.nothing, loss.choices = NOTHING, torch.tensor([1, NOTHING, 5])
+    loss.settings = Words()
+    tokens = torch.randn(2, 6, generator=torch.Generator().manual_seed(4))
+    loss._loss(tokens, words_of([5, 1], []), table).backward()
+    assert table.grad is not None
+    touched = table.grad.abs().sum(dim=1) > 0
+    assert touched.tolist() == [False, True, False, True, False, True, False, False]
+    for word in (0, 4, 7):
+        with pytest.raises(ValueError, match="not said to show"):
+            loss._loss(tokens, words_of([5, word], []), table)
+
+
+def test_words_become_as_long_as_each_other() -> None:
+    table = torch.eye(6) * torch.tensor([1.0, 1, 1, 5, 5, 5])[:, None]
+    table.requires_grad_()
+    loss = WordLoss.__new__(WordLoss)
+    loss.settings, loss.nothing, loss.choices = Words(length=0.5), NOTHING, torch.arange(6)
+    loss._loss(3 * torch.eye(6)[[0, NOTHING]], words_of([0], []), table).backward()
+    assert table.grad is not None
+    assert [float(row) > 0 for row in table.grad.diagonal()] == [False] * 3 + [True] * 3  # short ones grow
 
 
 def short(tmp_path: Path, **changes: object) -> Recipe:
@@ -134,7 +164,7 @@ def test_lengths_stay_those_of_words(tmp_path: Path) -> None:
         objective = {"answers": 0, "words": {"at": "queries", "length": length}}
         recipe = short(tmp_path / str(number), objective=objective)
         model, _ = load_model(train(recipe).folder, None, LoadOptions(device="cpu", dtype="float32"))
-        ear = WordLoss(model, Words(), NOTHING)
+        ear = WordLoss(model, Words(), NOTHING, ())
         with torch.no_grad():
             model.get_video_features(torch.randn(4, 3, 70, 70, generator=torch.Generator().manual_seed(2)))
         of_words = model.get_input_embeddings().weight.detach().norm(dim=-1).mean()

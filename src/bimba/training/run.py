@@ -3,6 +3,7 @@
 import logging
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from bimba.training.data.opening import open_dataset
 from bimba.training.data.sampler import GlobalOrder
 from bimba.training.data.samples import prepare_sources, read_samples
 from bimba.training.data.store import SampleStore
+from bimba.training.data.streams import words_shown
 from bimba.training.data.vamba_collator import VambaCollator
 from bimba.training.features.caching import open_cache
 from bimba.training.features.filling import Machine, fill_cache
@@ -117,7 +119,7 @@ def train(recipe: Recipe, watcher: Watcher | None = None) -> Outcome:
             counter=Counter(len(store), recipe.data.max_failed),
             provenance=code_and_machine(),
             teacher=teacher,
-            word_loss=_word_loss(recipe, model, processor),
+            word_loss=_word_loss(recipe, model, processor, store),
             patch_settings=processor.patch_settings if isinstance(processor, VambaProcessor) else None,
             kept_tokens=kept_tokens,
         )
@@ -218,7 +220,7 @@ def _teacher(recipe: Recipe, student: VideoProcessor, device: Any) -> Teacher | 
     )
 
 
-def _word_loss(recipe: Recipe, model: VideoModel, processor: VideoProcessor) -> WordLoss | None:
+def _word_loss(recipe: Recipe, model: VideoModel, processor: VideoProcessor, store: SampleStore) -> WordLoss | None:
     """The loss of the video's tokens.
 
     Raises:
@@ -232,7 +234,9 @@ def _word_loss(recipe: Recipe, model: VideoModel, processor: VideoProcessor) -> 
         raise InputError(
             f"objective.words needs a tokenizer with a token for {NOTHING!r}.", fix="set model.tokenizer to needles."
         )
-    return WordLoss(model, settings, ids[0])
+    streams = [file.stream for file in store.files if file.stream is not None]
+    shown = (words_shown(stream, processor.question_ids, thirds=settings.thirds) for stream in streams)
+    return WordLoss(model, settings, ids[0], chain.from_iterable(shown))
 
 
 def _in_words(trained: Trained) -> str:

@@ -24,6 +24,7 @@ from bimba.training.data.streams import (
     with_thirds,
     words_of_moments,
     words_of_places,
+    words_shown,
 )
 from bimba.training.recipe.data_settings import Frames, Stream
 
@@ -130,6 +131,23 @@ def test_what_stands_somewhere_may_tell_its_third_of_the_video(stream: NeedleStr
             for before, after in zip(words[number].flatten(0, 1), told[number].flatten(0, 1), strict=True):
                 known = [word for word in before.tolist() if word != NO_WORD]
                 assert [word for word in after.tolist() if word != NO_WORD] == [*known, *([third] if known else [])]
+
+
+def test_the_words_that_a_stream_shows_are_known_before(stream: NeedleStream) -> None:
+    tokenizer = word_tokenizer(needle_words())
+
+    def ids_of(text: str) -> list[int]:
+        ids: list[int] = tokenizer(text).input_ids
+        return ids
+
+    shown = words_shown(stream, ids_of)
+    groups = [[frame] for frame in range(12)]
+    for index in range(10):
+        assert set(words_of_places(stream[index], groups, (2, 2), ids_of).flatten().tolist()) <= shown | {NO_WORD}
+    thirds = set(tokenizer.convert_tokens_to_ids(["beginning", "middle", "end"]))
+    assert not thirds & shown
+    assert words_shown(stream, ids_of, thirds=True) == shown | thirds
+    assert not shown & set(tokenizer.convert_tokens_to_ids(["what", "first", "colour"]))
 
 
 def test_a_place_holds_only_so_many_words() -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bimba.needles import KINDS_WITHOUT_TIMES, NeedleSettings, NeedleStream, StreamedVideo
+from bimba.needles.contents import COLOURS, descriptions_of
 from bimba.needles.questions import ABOUT_ITSELF, CANNOT_TELL, PLACES, QUESTION_KINDS
 from bimba.needles.records import Box, Needle
 from bimba.needles.seeds import generator, place_in_time
@@ -157,6 +158,12 @@ def with_thirds(
             if place[0] != NO_WORD:
                 _add(place, ids)
     return words
+
+
+def words_shown(stream: NeedleStream, ids_of: Callable[[str], Sequence[int]], *, thirds: bool = False) -> set[int]:
+    """Token ids of all words that places of a stream's videos can have; see `words_of_places` and `with_thirds`."""
+    texts = [text for kind in stream.settings.kinds for text in descriptions_of(kind, stream.pictures)]
+    return {token for text in (*texts, *COLOURS, *(PLACES if thirds else ())) for token in ids_of(text)}
 
 
 def _said_of(needle: Needle, ids_of: Callable[[str], Sequence[int]]) -> list[int]:

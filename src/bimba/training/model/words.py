@@ -1,12 +1,14 @@
 """The video's tokens and the words of what stands there in, a loss out: tokens shall point where their words do.
 
 A vision tower and a language model that both start from nothing do not find each other through answers alone for a
-long time. This loss tells them: a token is classified by its cosine to each word of the language model's table.
+long time. This loss tells them: a token is classified by its cosine to each word that videos can show. Only to these: were
+the other words of the language model's table wrong answers, too, all of them would be pushed the same way, away from
+every token, until a question's words are one and the same to the language model.
 
 Shapes: P places of all videos, K words a place, D width of the language model, W words of the vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -29,10 +31,14 @@ class WordLoss:
         model: whose projector (at "tokens") or compressor (at "queries") is listened to.
         settings: of the recipe.
         nothing: token id of the word for places where nothing stands.
+        shown: token ids of the other words that places can have.
     """
 
-    def __init__(self, model: BimbaForConditionalGeneration, settings: Words, nothing: int) -> None:
+    def __init__(
+        self, model: BimbaForConditionalGeneration, settings: Words, nothing: int, shown: Iterable[int]
+    ) -> None:
         self.settings, self.nothing = settings, nothing
+        self.choices = torch.tensor(sorted({nothing, *shown}))
         self._heard: list[Tensor] = []
         listened_to = model.projector if settings.at == "tokens" else model.compressor
         listened_to.register_forward_hook(self._hear)
@@ -73,21 +79,31 @@ class WordLoss:
         return [by_video[index] for index in range(len(num_frames))]
 
     def _loss(self, tokens: Tensor, words: Tensor, table: Tensor) -> Tensor:
-        """Cross entropy of tokens [P, D] with the even distribution over their words [P, K], and what lengths cost."""
+        """Cross entropy of tokens [P, D] with the even distribution over their words [P, K], and what lengths cost.
+
+        Raises:
+            ValueError: a word is none of those that can be shown.
+        """
         is_bare = words[:, 0] == NO_WORD
         words = words.clone()
         words[is_bare, 0] = self.nothing
-        cosines = nn.functional.normalize(tokens.float(), dim=-1) @ nn.functional.normalize(table.float(), dim=-1).T
-        log_shares = (SHARPNESS * cosines).log_softmax(dim=-1)
+        choices = self.choices.to(table.device)
+        known = nn.functional.normalize(table[choices].float(), dim=-1)
+        log_shares = (SHARPNESS * nn.functional.normalize(tokens.float(), dim=-1) @ known.T).log_softmax(dim=-1)
         there = words != NO_WORD
-        losses = -(log_shares.gather(1, words.clamp(min=0)) * there).sum(dim=1) / there.sum(dim=1)
+        columns = torch.searchsorted(choices, words.where(there, self.nothing))
+        if not choices[columns.clamp(max=len(choices) - 1)].eq(words.where(there, self.nothing)).all():
+            raise ValueError("a place has a word that videos were not said to show.")
+        losses = -(log_shares.gather(1, columns) * there).sum(dim=1) / there.sum(dim=1)
         weights = torch.where(is_bare, self.settings.background, 1.0)
         loss = (losses * weights).sum() / weights.sum().clamp(min=1e-6)
-        return loss + self.settings.length * _off_length(tokens, table) if self.settings.length else loss
+        if not self.settings.length:
+            return loss
+        wanted = table.detach().float().norm(dim=-1).mean()
+        return loss + self.settings.length * (_off_length(tokens, wanted) + _off_length(table, wanted))
 
 
-def _off_length(tokens: Tensor, table: Tensor) -> Tensor:
-    """How far tokens [P, D] are from the mean length of words [W, D], up or down alike: squares of logarithms."""
-    wanted = table.detach().float().norm(dim=-1).mean()
-    cost: Tensor = (tokens.float().norm(dim=-1).clamp(min=1e-6) / wanted).log().square().mean()
+def _off_length(vectors: Tensor, wanted: Tensor) -> Tensor:
+    """How far vectors [..., D] are from a length, up or down alike: the mean of squared logarithms."""
+    cost: Tensor = (vectors.float().norm(dim=-1).clamp(min=1e-6) / wanted).log().square().mean()
     return cost

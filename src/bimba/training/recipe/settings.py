@@ -185,9 +185,9 @@ class Words(Settings):
         background: weight of places where nothing stands.
         thirds: tokens that show something shall also be near the word of the third of the video that they are from
             (beginning, middle, end): positions within a video are many, and a language model finds them late.
-        length: weight of a second part: tokens shall be as long as words are on average. Directions alone leave the
-            lengths free, and tokens that grow a thousand times as long as words drown all that the language model's
-            layers add to them.
+        length: weight of a second part: tokens, and words, shall be as long as words are on average. Directions alone
+            leave the lengths free, and tokens that grow a thousand times as long as words drown all that the language
+            model's layers add to them.
     """
 
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
