@@ -125,7 +125,7 @@ def test_what_stands_somewhere_may_tell_its_third_of_the_video(stream: NeedleStr
         groups = [list(range(start, start + length)) for start in range(0, 12, length)]
         words = words_of_places(video, groups, (2, 2), ids_of)
         told = with_thirds(words, groups, 12, ids_of)
-        thirds = tokenizer.convert_tokens_to_ids(["beginning", "middle", "end"])
+        thirds = ids_of("beginning middle end")
         for number, group in enumerate(groups):
             third = thirds[group[0] // 4]
             for before, after in zip(words[number].flatten(0, 1), told[number].flatten(0, 1), strict=True):
@@ -144,10 +144,10 @@ def test_the_words_that_a_stream_shows_are_known_before(stream: NeedleStream) ->
     groups = [[frame] for frame in range(12)]
     for index in range(10):
         assert set(words_of_places(stream[index], groups, (2, 2), ids_of).flatten().tolist()) <= shown | {NO_WORD}
-    thirds = set(tokenizer.convert_tokens_to_ids(["beginning", "middle", "end"]))
+    thirds = set(ids_of("beginning middle end"))
     assert not thirds & shown
     assert words_shown(stream, ids_of, thirds=True) == shown | thirds
-    assert not shown & set(tokenizer.convert_tokens_to_ids(["what", "first", "colour"]))
+    assert not shown & set(ids_of("what first colour"))
 
 
 def test_a_place_holds_only_so_many_words() -> None:

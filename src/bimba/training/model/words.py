@@ -1,9 +1,9 @@
 """The video's tokens and the words of what stands there in, a loss out: tokens shall point where their words do.
 
 A vision tower and a language model that both start from nothing do not find each other through answers alone for a
-long time. This loss tells them: a token is classified by its cosine to each word that videos can show. Only to these: were
-the other words of the language model's table wrong answers, too, all of them would be pushed the same way, away from
-every token, until a question's words are one and the same to the language model.
+long time. This loss tells them: a token is classified by its cosine to each word that videos can show, and to no other:
+were the rest of the language model's table wrong answers, too, all of it would be pushed the same way, away from every
+token, until a question's words are one and the same to the language model.
 
 Shapes: P places of all videos, K words a place, D width of the language model, W words of the vocabulary.
 """
