@@ -11,6 +11,8 @@ from bimba.errors import InputError
 
 LOCK_NAME = ".lock"
 """Of the file by which a folder is kept."""
+_PATIENCE_SECONDS = 0.5
+"""Who was just killed may leave a child that has the lock until it begins its own work."""
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -50,7 +52,7 @@ def alone(folder: Path, taken: str, fix: str) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK_NAME)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_PATIENCE_SECONDS)
     except Timeout as error:
         raise InputError(taken, fix=fix) from error
     except OSError as error:

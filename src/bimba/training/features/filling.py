@@ -184,7 +184,7 @@ def look_up(
         keys.update(key for key, _ in found)
         missing.update((key, wanted) for key, wanted in found if wanted is not None)
     # By key: an order that depends on no process, so that each can take its share of it.
-    everything = dict(sorted(gathered(list(missing.items()))))
+    everything = dict(sorted(gathered(list(missing.items())), key=lambda one: one[0]))
     wanted = tuple(everything.values())
     num_bytes = sum(len(one.indices) for one in wanted) * _frame_bytes(model, machine) if wanted else 0
     return Plan(len(set(gathered(sorted(keys)))), wanted, tuple(gathered(failures)), num_bytes)
