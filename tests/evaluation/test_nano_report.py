@@ -80,7 +80,7 @@ def test_a_whole_run_is_told_in_full(tmp_path: Path, model: Path) -> None:
     assert cells_of(text, "peak memory")[1] == "1.1 GB"
     assert cells_of(text, "samples")[1:] == ["800"] * 4
     assert 0 < int(cells_of(text, "different videos")[4]) < 800  # several rounds
-    assert cells_of(text, "seed; of the videos")[2] == "0; 200, 201, 202"
+    assert cells_of(text, "seed; of the videos")[2] == "0; 200, 201, 202, 203, 204"
     assert "It was not trained a second time." in text
 
 
