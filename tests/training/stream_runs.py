@@ -3,6 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from bimba.needles import StreamedVideo
+from bimba.training.data.dataset import TrainingDataset
 from bimba.training.recipe.settings import Recipe
 from small_runs import small_recipe
 
@@ -28,3 +32,16 @@ def bigger_table(recipe: Recipe) -> dict[str, Any]:
     config: dict[str, Any] = dict(recipe.model.config)  # type: ignore[union-attr] # it starts from scratch
     config["text_config"] = {**config["text_config"], "vocab_size": 1024}
     return config
+
+
+def seeds_drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Seeds of the videos that are drawn from now on, once each time."""
+    seeds: list[int] = []
+    draw = TrainingDataset.stream_pixels
+
+    def counted(dataset: TrainingDataset, video: StreamedVideo) -> Any:
+        seeds.append(video.plan.seed)
+        return draw(dataset, video)
+
+    monkeypatch.setattr(TrainingDataset, "stream_pixels", counted)
+    return seeds

@@ -17,7 +17,7 @@ from bimba.training.recipe.data_settings import Source, Stream
 from bimba.training.recipe.settings import Recipe
 from bimba.training.run import train
 from cache_runs import files_of, filled
-from stream_runs import STREAM, recipe_of
+from stream_runs import STREAM, recipe_of, seeds_drawn
 
 OPTIONS: dict[str, Any] = cast("dict[str, Any]", STREAM["options"])
 FROZEN_TOWER = {
@@ -39,15 +39,7 @@ def recipe_in(folder: Path, cache: Path | None, **changes: Any) -> Recipe:
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Seeds of the videos that are drawn, once each time."""
-    seeds: list[int] = []
-    draw = TrainingDataset.stream_pixels
-
-    def counted(dataset: TrainingDataset, video: StreamedVideo) -> Any:
-        seeds.append(video.plan.seed)
-        return draw(dataset, video)
-
-    monkeypatch.setattr(TrainingDataset, "stream_pixels", counted)
-    return seeds
+    return seeds_drawn(monkeypatch)
 
 
 def test_a_run_is_the_same_and_draws_each_video_once(tmp_path: Path, drawn: list[int]) -> None:

@@ -17,7 +17,7 @@ from bimba.training.loop.watching import LOG_NAME, read_log
 from bimba.training.model.start import start_bimba
 from bimba.training.recipe.settings import Recipe
 from bimba.training.run import train
-from stream_runs import STREAM, recipe_of
+from stream_runs import STREAM, recipe_of, seeds_drawn
 
 FROZEN = {"mode": "frozen"}
 LANGUAGE = {"projector": FROZEN, "compressor": FROZEN, "language_model": {"mode": "full"}}
@@ -31,14 +31,7 @@ def recipe_in(folder: Path, *, keep: bool, **changes: Any) -> Recipe:
 
 
 def test_a_run_is_the_same_and_draws_each_video_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[int] = []
-    draw = TrainingDataset.stream_pixels
-
-    def counted(dataset: TrainingDataset, video: StreamedVideo) -> Any:
-        drawn.append(video.plan.seed)
-        return draw(dataset, video)
-
-    monkeypatch.setattr(TrainingDataset, "stream_pixels", counted)
+    drawn = seeds_drawn(monkeypatch)
     results = []
     for keep in (False, True):
         drawn.clear()

@@ -34,6 +34,12 @@ OPTIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
+def ids_of(text: str) -> list[int]:
+    """Tokens of a text, one a word."""
+    ids: list[int] = word_tokenizer(needle_words())(text).input_ids
+    return ids
+
+
 @pytest.fixture(scope="module")
 def stream() -> NeedleStream:
     """Forty small videos."""
@@ -98,12 +104,6 @@ def test_words_stand_where_needles_do(stream: NeedleStream, grid: tuple[int, int
 
 
 def test_frames_that_are_looked_at_together_share_their_words(stream: NeedleStream) -> None:
-    tokenizer = word_tokenizer(needle_words())
-
-    def ids_of(text: str) -> list[int]:
-        ids: list[int] = tokenizer(text).input_ids
-        return ids
-
     video = stream[0]
     alone = words_of_places(video, [[frame] for frame in range(12)], (1, 1), ids_of)
     together = words_of_places(video, [list(range(start, start + 4)) for start in range(0, 12, 4)], (1, 1), ids_of)
@@ -114,12 +114,6 @@ def test_frames_that_are_looked_at_together_share_their_words(stream: NeedleStre
 
 
 def test_what_stands_somewhere_may_tell_its_third_of_the_video(stream: NeedleStream) -> None:
-    tokenizer = word_tokenizer(needle_words())
-
-    def ids_of(text: str) -> list[int]:
-        ids: list[int] = tokenizer(text).input_ids
-        return ids
-
     video = stream[0]
     for length in (1, 2):
         groups = [list(range(start, start + length)) for start in range(0, 12, length)]
@@ -134,12 +128,6 @@ def test_what_stands_somewhere_may_tell_its_third_of_the_video(stream: NeedleStr
 
 
 def test_the_words_that_a_stream_shows_are_known_before(stream: NeedleStream) -> None:
-    tokenizer = word_tokenizer(needle_words())
-
-    def ids_of(text: str) -> list[int]:
-        ids: list[int] = tokenizer(text).input_ids
-        return ids
-
     shown = words_shown(stream, ids_of)
     groups = [[frame] for frame in range(12)]
     for index in range(10):

@@ -91,9 +91,10 @@ class WordLoss:
         known = nn.functional.normalize(table[choices].float(), dim=-1)
         log_shares = (SHARPNESS * nn.functional.normalize(tokens.float(), dim=-1) @ known.T).log_softmax(dim=-1)
         there = words != NO_WORD
-        columns = torch.searchsorted(choices, words.where(there, self.nothing))
-        if not choices[columns.clamp(max=len(choices) - 1)].eq(words.where(there, self.nothing)).all():
+        words = words.where(there, self.nothing)
+        if not torch.isin(words, choices).all():
             raise ValueError("a place has a word that videos were not said to show.")
+        columns = torch.searchsorted(choices, words)
         losses = -(log_shares.gather(1, columns) * there).sum(dim=1) / there.sum(dim=1)
         weights = torch.where(is_bare, self.settings.background, 1.0)
         loss = (losses * weights).sum() / weights.sum().clamp(min=1e-6)
