@@ -85,11 +85,23 @@ class SampleStore:
             IndexError: there is none of that number.
             InputError: the entry is no sample; the message says why.
         """
+        place = self.place(index)
+        if place is not None:
+            return Sample(self.name(index), "needles", (), (), place)
         file = self.files[int(self._owners[index])]
-        if file.stream is not None:
-            number, video = divmod(int(self._positions[index]), len(file.stream))
-            return Sample(self.name(index), "needles", (), (), StreamPlace(file.stream, video, file.turns, number))
         return make_sample(parse_entry(self.text(index)), self.name(index), file.folder)
+
+    def place(self, index: int) -> StreamPlace | None:
+        """Which video of a stream a sample is, if it is one.
+
+        Raises:
+            IndexError: there is no sample of that number.
+        """
+        file = self.files[int(self._owners[index])]
+        if file.stream is None:
+            return None
+        number, video = divmod(int(self._positions[index]), len(file.stream))
+        return StreamPlace(file.stream, video, file.turns, number)
 
     def stream(self, index: int) -> NeedleStream | None:
         """The stream that a sample is a video of, if it is one.

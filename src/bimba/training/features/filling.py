@@ -23,6 +23,7 @@ from bimba.errors import BimbaError, InputError, TrainingError
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.training.data.dataset import TrainingDataset
 from bimba.training.data.example import Failure
+from bimba.training.data.streams import StreamPlace
 from bimba.training.features.feature_cache import FeatureCache, FilledCache
 from bimba.training.features.tower import tower_digest
 from bimba.training.loop.environment import gathered, is_first, wait_for_all
@@ -214,10 +215,10 @@ def free_bytes(folder: Path) -> int:
 
 def _clips(dataset: TrainingDataset, cache: FeatureCache, index: int) -> list[tuple[str, Wanted | None]] | Failure:
     """Keys of the clips of a sample, each with what is to be made of it if it is missing."""
-    stream = dataset.store.stream(index)
+    place = dataset.store.place(index)
     try:
-        if stream is not None:  # what is asked about its video does not matter, and takes long to find
-            return [_needle_video(dataset, cache, index, stream.settings.num_frames)]
+        if place is not None:  # what is asked about its video does not matter, and takes long to find
+            return [_needle_video(dataset, cache, index, place)]
     except BimbaError as error:
         return Failure(dataset.store.name(index), error.problem)
     description = dataset.describe(index)
@@ -235,15 +236,12 @@ def _clips(dataset: TrainingDataset, cache: FeatureCache, index: int) -> list[tu
 
 
 def _needle_video(
-    dataset: TrainingDataset, cache: FeatureCache, index: int, num_frames: int
+    dataset: TrainingDataset, cache: FeatureCache, index: int, place: StreamPlace
 ) -> tuple[str, Wanted | None]:
     """Key of the video of a stream's sample, with what is to be made of it if it is missing."""
-    sample = dataset.store[index]
-    if sample.place is None:
-        raise ValueError(f"sample {index} is no needle video")
-    indices = tuple(uniform_indices(num_frames, dataset.frames.count))
-    key = cache.key(sample.place, indices)
-    return key, None if cache.has(key, len(indices)) else Wanted(key, sample.name, indices, None, index)
+    indices = tuple(uniform_indices(place.stream.settings.num_frames, dataset.frames.count))
+    key = cache.key(place, indices)
+    return key, None if cache.has(key, len(indices)) else Wanted(key, dataset.store.name(index), indices, None, index)
 
 
 def _pixels(dataset: TrainingDataset, wanted: Wanted) -> Tensor | str:
@@ -252,7 +250,7 @@ def _pixels(dataset: TrainingDataset, wanted: Wanted) -> Tensor | str:
         if wanted.path is not None:
             video = Video(wanted.path, backend=dataset.frames.backend)
             return dataset.processor.make_pixels(video.frames(wanted.indices))
-        place = dataset.store[wanted.sample].place
+        place = dataset.store.place(wanted.sample)
         if place is None:
             raise ValueError(f"sample {wanted.sample} is no needle video")
         return dataset.stream_pixels(place.video())

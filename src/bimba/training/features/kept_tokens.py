@@ -48,7 +48,7 @@ class KeptTokens:
         return [self._tokens(sample, pixels).to(self.model.input_device) for sample, pixels in videos]
 
     def _tokens(self, sample: int, pixels: Tensor | None) -> Tensor:
-        place = self.dataset.store[sample].place
+        place = self.dataset.store.place(sample)
         if place is None:
             raise ValueError(f"sample {sample} is no needle video")
         key = (id(place.stream), place.index)
