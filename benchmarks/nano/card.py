@@ -4,9 +4,10 @@ import json
 from typing import Any
 
 from benchmarks.nano.figures import NanoFigures
-from benchmarks.nano.measuring import SHIPPED
+from benchmarks.nano.measuring import SHIPPED, Measured
 from benchmarks.nano.sections import (
     bars_section,
+    held_out_sentence,
     kinds_section,
     lengths_section,
     reproduction_section,
@@ -74,7 +75,8 @@ _LIMITS = """## Limits
   other than those it was trained on.
 - It sees frames of {side} x {side} pixels. A needle that no chosen frame shows cannot be found: a longer video needs
   more frames, or is asked about in parts.
-- Accuracy falls with the length of the video; the table by length tells how far.
+- Accuracy falls with the length of the video; the table by length tells how far. It was not trained on more than 256
+  frames.
 - Some emoji look alike when they are small, and names of pictures are OpenMoji's, shortened to one or two words.
 - Questions about a single needle are answered better than those about several, such as order and count."""
 
@@ -123,7 +125,7 @@ def model_card(figures: NanoFigures, image_size: int) -> str:
         _INTENDED,
         _data(),
         f"### What was seen\n\n{training_section(figures.stages)}",
-        _LIMITS.format(side=image_size),
+        _limits(shipped, image_size),
         f"## Accuracy\n\n{asked}\n\n{bars_section(figures)}",
         f"### By kind of question\n\n{kinds_section(shipped)}",
         f"### By length\n\n{lengths_section(figures)}",
@@ -133,6 +135,12 @@ def model_card(figures: NanoFigures, image_size: int) -> str:
         _CITATION,
     )
     return "\n\n".join(sections) + "\n"
+
+
+def _limits(shipped: Measured, image_size: int) -> str:
+    limits = _LIMITS.format(side=image_size)
+    held_out = held_out_sentence(shipped)
+    return f"{limits}\n- {held_out}" if held_out else limits
 
 
 def _front_matter() -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.nano import counting
+from benchmarks.nano.card import model_card
 from benchmarks.nano.curves import HEIGHT, WIDTH, draw_curves
 from benchmarks.nano.figures import NanoFigures, read_figures, write_figures
 from benchmarks.nano.measuring import HAYSTACK, LENGTHS
@@ -167,8 +168,10 @@ def test_pictures_where_none_was_in_training_are_told_apart(tmp_path: Path, mode
 
     asked = pictures("retrieval", held_out=True) + pictures("retrieval", held_out=False)
     measure_as(tmp_path, LENGTHS[1], asked)
-    text = generated(NanoFigures.of(tmp_path))
+    figures = NanoFigures.of(tmp_path)
+    text = generated(figures)
     assert "100.0 % (20.7 to 100.0) of 1 right; elsewhere" in text
+    assert "100.0 % (20.7 to 100.0) of 1 right; elsewhere" in model_card(figures, 96).split("## Limits")[1]
     assert "**Not complete yet.** `make nano` goes on from here: accuracy at 32 frames is not measured;" in text
 
 
