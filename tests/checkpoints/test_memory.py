@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from torch import Tensor
 from bimba.checkpoints.released_config import read_released_config
 from bimba.checkpoints.released_names import released_names
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
+from peak_memory import growth, needs_proc
 
 LARGER = {
     "hidden_size": 768,
@@ -31,10 +30,6 @@ from pathlib import Path
 import torch
 import bimba
 from bimba.checkpoints.convert import convert
-
-def peak():
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 job, tiny, pair, out = sys.argv[1], *map(Path, sys.argv[2:])
 options = {"device": "cpu"}
@@ -92,13 +87,10 @@ def pair(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
+@needs_proc
 @pytest.mark.parametrize("job", ["convert", "load"])
 def test_peak_memory_stays_below_the_bar(job: str, golden: Path, pair: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "ignore", "-c", MEASURE, job, str(golden), str(pair), str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
+    grown = growth(MEASURE, job, golden, pair, tmp_path / "out")
     weights = sum(path.stat().st_size for path in (pair / "base").glob("*.safetensors"))
     assert weights > 200e6
-    growth = int(done.stdout.split()[-1])
-    assert growth < MOST * weights, f"{job}: {growth / weights:.2f} x the size of the weights"
+    assert grown < MOST * weights, f"{job}: {grown / weights:.2f} x the size of the weights"
