@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bimba.checkpoints.loading import LoadOptions, load_model
 from bimba.errors import InputError
 from bimba.training.data.streams import MOST_WORDS, NO_WORD
+from bimba.training.loop.trainer import BimbaTrainer
 from bimba.training.loop.watching import LOG_NAME, read_log
 from bimba.training.model.start import start_bimba
 from bimba.training.model.words import SHARPNESS, WordLoss
@@ -177,6 +178,35 @@ def test_answers_and_words_are_added_up(tmp_path: Path) -> None:
     train(recipe)
     line = read_log(recipe.output / LOG_NAME)[0]
     assert line["loss"] == pytest.approx(0.5 * line["answers_loss"] + 2 * line["words_loss"], rel=1e-4)
+
+
+def test_after_an_interruption_the_first_entry_is_the_mean_of_its_own_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [
+        short(tmp_path / name, objective={"answers": 0.5, "words": {}}, log__every=3, save={"every": 5})
+        for name in ("whole", "interrupted")
+    ]
+    train(runs[0])
+    step = BimbaTrainer.training_step
+
+    def stop(trainer: BimbaTrainer, *arguments: Any, **named: Any) -> Any:
+        if trainer.state.global_step == 8:  # six are logged, and five are saved
+            raise KeyboardInterrupt
+        return step(trainer, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BimbaTrainer, "training_step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(runs[1])
+    train(runs[1])
+    whole, interrupted = (read_log(run.output / LOG_NAME) for run in runs)
+    assert [line["step"] for line in interrupted] == [line["step"] for line in whole] == [1, 3, 6, 9, 12]
+    for line in interrupted:
+        parts = 0.5 * line["answers_loss"] + line["words_loss"]
+        assert line["loss"] == pytest.approx(parts, rel=1e-4), line["step"]
+    for one, other in zip(whole[3:], interrupted[3:], strict=True):
+        assert one["words_loss"] == pytest.approx(other["words_loss"], rel=1e-5)
 
 
 def test_a_tokenizer_without_the_word_for_nothing_is_refused(needles: Path, tmp_path: Path) -> None:

@@ -310,6 +310,7 @@ class BimbaTrainer(Trainer):
         if checkpoint is not None:
             self.task.counter.load(checkpoint)
             state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+            self._logged_step = state.global_step
             if state.global_step >= state.max_steps:
                 # transformers would train one step more.
                 load_trained(self.accelerator.unwrap_model(self.model), self.task.trained, checkpoint)
