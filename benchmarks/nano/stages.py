@@ -12,7 +12,7 @@ from bimba.training.loop.counting import read_counts
 from bimba.training.loop.run_folder import MAY_CHANGE, RECIPE_NAME, RESULT_NAME
 from bimba.training.loop.watching import LOG_NAME, read_log
 from bimba.training.recipe.reading import differences, read_recipe
-from bimba.training.recipe.settings import Recipe
+from bimba.training.recipe.settings import Objective, Recipe
 
 STAGES = ("1-vision", "2-words", "3-names", "4-answers")
 """In order; each but the first starts from the one before."""
@@ -132,7 +132,7 @@ def read_stage(folder: Path, name: str) -> Stage:
         seconds=round(_seconds(lines), 1),
         memory_gb=round(max((line["memory_gb"] for line in lines), default=0.0), 3),
         changed=_changed(name, recipe),
-        curve=tuple(_curve(lines, with_answers=bool(recipe.objective.answers))),
+        curve=tuple(_curve([_apart(line, recipe.objective) for line in lines])),
         seen=_seen(folder, recipe) if is_finished else None,
         machine=None if provenance is None else Machine.of(provenance),
     )
@@ -152,17 +152,31 @@ def _changed(name: str, recipe: Recipe) -> tuple[str, ...]:
     return tuple(line for line in found if not line.startswith(_OF_THE_PLACE))
 
 
-def _curve(lines: Sequence[dict[str, float]], *, with_answers: bool) -> list[Point]:
+def _apart(line: dict[str, float], objective: Objective) -> Point:
+    """An entry's losses of words and answers, which add up to the one that is minimised.
+
+    Logs of runs before 2026-11-30 divide both by too many steps in the first entry after an interruption.
+    """
+    step, whole = int(line["step"]), line["loss"]
+    if objective.words is None or "words_loss" not in line:
+        return Point(step=step, words=None, answers=line.get("answers_loss", whole))
+    logged = objective.answers * line["answers_loss"] + objective.words.weight * line["words_loss"]
+    scale = whole / logged if logged else 1.0
+    answers = scale * line["answers_loss"] if objective.answers else None
+    return Point(step=step, words=scale * line["words_loss"], answers=answers)
+
+
+def _curve(entries: Sequence[Point]) -> list[Point]:
     """Means of neighbouring entries, so that there are few points."""
-    stride = max(1, -(-len(lines) // MOST_POINTS))
+    stride = max(1, -(-len(entries) // MOST_POINTS))
     points = []
-    for start in range(0, len(lines), stride):
-        part = lines[start : start + stride]
-        words = [line["words_loss"] for line in part if "words_loss" in line]
-        answers = [line.get("answers_loss", line["loss"]) for line in part] if with_answers else []
+    for start in range(0, len(entries), stride):
+        part = entries[start : start + stride]
+        words = [entry.words for entry in part if entry.words is not None]
+        answers = [entry.answers for entry in part if entry.answers is not None]
         points.append(
             Point(
-                step=int(part[-1]["step"]),
+                step=part[-1].step,
                 words=round(fmean(words), 4) if words else None,
                 answers=round(fmean(answers), 4) if answers else None,
             )

@@ -28,9 +28,11 @@ def make_stage(runs: Path, name: str, model: Path | None, *, steps: int = 100, *
     folder = runs / name
     folder.mkdir(parents=True)
     given = [f"output={folder}", *(f"{key.replace('__', '.')}={value}" for key, value in overrides.items())]
-    (folder / "recipe.yaml").write_text(recipe_as_yaml(read_recipe(f"nano/{name}", given)), encoding="utf-8")
+    recipe = read_recipe(f"nano/{name}", given)
+    (folder / "recipe.yaml").write_text(recipe_as_yaml(recipe), encoding="utf-8")
     logged = [
-        {"step": step, "loss": 9.0 / step, "words_loss": 8.0 / step, "answers_loss": 4.0 / step}
+        {"step": step, "loss": 8.0 / step}
+        | ({"words_loss": 8.0 / step, "answers_loss": 0.0} if recipe.objective.words else {})
         | {"samples_per_second": 4.0, "samples_seen": 8 * step, "memory_gb": 1.0 + step / 1000}
         for step in range(25, steps + 1, 25)
     ]

@@ -1,5 +1,6 @@
 """`benchmarks/nano`: logs and results of a run in, figures, page and pictures out."""
 
+import json
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -154,7 +155,7 @@ def test_pictures_are_drawn_of_what_there_is(tmp_path: Path, model: Path) -> Non
     with Image.open(folder / PLACES) as image:
         assert image.width > 900
     svg = (folder / CURVES).read_text(encoding="utf-8")
-    assert svg.count("<polyline") == 6  # words in four stages, answers in two
+    assert svg.count("<polyline") == 4  # words in two stages, answers in the other two
     assert [path.name for path in draw_pictures(NanoFigures.of(tmp_path / "none"), folder)] == []
     assert list(folder.iterdir()) == []
     assert "nothing was logged" in draw_curves([])
@@ -184,6 +185,18 @@ def test_only_the_part_between_the_marks_is_written(tmp_path: Path) -> None:
     page.write_text("no marks", encoding="utf-8")
     with pytest.raises(InputError, match="no marks"):
         write_page(figures, page)
+
+
+@pytest.mark.parametrize("name", ["1-vision", "2-words"])
+def test_an_entry_that_was_divided_by_too_many_steps_is_read_rightly(name: str, tmp_path: Path) -> None:
+    runs = {kind: make_stage(tmp_path / kind, name, None, steps=200) for kind in ("whole", "interrupted")}
+    log = runs["interrupted"] / "log.jsonl"
+    entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    entries[3] |= {part: entries[3][part] / 100 for part in ("words_loss", "answers_loss")}
+    log.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
+    whole, interrupted = (read_stage(runs[kind], name).curve for kind in ("whole", "interrupted"))
+    assert interrupted == whole
+    assert whole[3].words == 0.08
 
 
 @pytest.mark.parametrize("loss", [0.0, 1e-9, 1.0, 2.0, 3.0, 1e6])
