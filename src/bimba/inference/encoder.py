@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from bimba.compressors.mixer import ScanDirection
 from bimba.inference.ahead import Ahead
 from bimba.inference.clip import Clip
 from bimba.inference.free_memory import FreeMemory
@@ -20,6 +21,7 @@ from bimba.inference.stopwatch import Stopwatch
 from bimba.models.bimba.encoding import FRAMES_PER_STEP
 from bimba.models.bimba.modeling import BimbaForConditionalGeneration
 from bimba.models.kinds import VideoFeatures, VideoModel, VideoProcessor
+from bimba.models.vamba.mixer import Mamba2Mixer
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage ("frames", "vision", "compress"), how much of it is done and how much there is: frames of the
@@ -52,7 +54,8 @@ def encode_clip(
         model: that answers.
         processor: its processor.
         clip: the chosen frames.
-        watch: takes the seconds of "decode", "pixels" and of the model's stages ("vision", "project" and "compress", or
+        watch: takes the seconds of "decode", "pixels", "kernels" (on CPUs: what a scan needs is loaded, which takes a
+            process's first one most of a second) and of the model's stages ("vision", "project" and "compress", or
             "vision" and "mix"). The first two are spent in a thread of their own, beside the others.
         question_ids: words of the question, for a model that reads them first.
         progress: told how far it is.
@@ -75,6 +78,7 @@ def encode_clip(
         with torch.no_grad():
             question = model.get_input_embeddings()(ids)
     with Ahead(pieces, PIECES_AHEAD) as ahead:
+        _load_kernels(model, watch)  # while the first frames are read
         pixels = _pixels(model, processor, _awaited(ahead, waiting), clip.num_frames, told)
         encoded = model.encode_stream(pixels, clip.num_frames, question, stage=watch.stage)
     told("compress", 1, 1)
@@ -103,6 +107,17 @@ def read_pixels(
     # Pixels are made while frames are decoded; what was spent waiting for frames belongs to decoding.
     watch.add("pixels", decoded_before - watch.seconds["decode"])
     return pixels
+
+
+def _load_kernels(model: VideoModel, watch: Stopwatch) -> None:
+    """Have what a process's first scan on a CPU waits for imported and loaded from disk; later it is there.
+
+    Kernels of GPUs are compiled for the sizes of a call, and wait for it.
+    """
+    scans = [module for module in model.modules() if isinstance(module, ScanDirection | Mamba2Mixer)]
+    if scans and model.input_device.type == "cpu":
+        with watch.stage("kernels"):
+            scans[0].load_kernels()
 
 
 def _resized(
