@@ -1,7 +1,7 @@
 """Rows of keys and values: each holds what joined it and what was read since, and nothing of who was there before."""
 
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bimba.serving.engine.rows import Rows
@@ -12,6 +12,7 @@ from bimba.serving.engine.rows import Rows
     leaving=st.lists(st.integers(0, 5), max_size=4),
     counts=st.lists(st.integers(1, 7), min_size=6, max_size=6),
 )
+@example(lengths=[0, 1, 0], leaving=[0], counts=[1] * 6)  # one without room moves before one that has tokens
 @settings(max_examples=200, deadline=None)
 def test_rows_hold_what_joined(lengths: list[int], leaving: list[int], counts: list[int]) -> None:
     rows, held = Rows(2), []

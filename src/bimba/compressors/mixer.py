@@ -134,11 +134,11 @@ class ScanDirection(nn.Module):
         )  # fmt: skip
         return Scanned(y, state, reads, rates, step_sums)
 
-    def load_kernels(self) -> None:
-        """Scan one row of zeros, so that what the first call has to import and load from disk is there."""
-        row = self.conv_weight.new_zeros(1, 1, self.inner_dim)
+    def load_kernels(self, device: torch.device) -> None:
+        """Scan one row of zeros there, so that what the first call has to import and load from disk is loaded."""
+        row = torch.zeros(1, 1, self.inner_dim, dtype=self.conv_weight.dtype, device=device)
         with torch.no_grad():
-            self(row, positions=torch.zeros(1, dtype=torch.int64, device=row.device))
+            self(row, positions=torch.zeros(1, dtype=torch.int64, device=device))
 
 
 class Scanned(NamedTuple):

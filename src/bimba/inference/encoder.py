@@ -117,7 +117,7 @@ def _load_kernels(model: VideoModel, watch: Stopwatch) -> None:
     scans = [module for module in model.modules() if isinstance(module, ScanDirection | Mamba2Mixer)]
     if scans and model.input_device.type == "cpu":
         with watch.stage("kernels"):
-            scans[0].load_kernels()
+            scans[0].load_kernels(model.input_device)  # weights may lie on disk, with none of their own
 
 
 def _resized(

@@ -213,10 +213,10 @@ class Mamba2Mixer(nn.Module):
         carried = carried_state(conv_inputs, self.d_conv, initial_state=before, seq_idx=seq_idx)
         return self.out_proj(self.norm(y.flatten(-2), z)), MixerState(carried, scan_state)
 
-    def load_kernels(self) -> None:
-        """Mix one token of zeros, so that what the first call has to import and load from disk is there."""
+    def load_kernels(self, device: torch.device) -> None:
+        """Mix one token of zeros there, so that what the first call has to import and load from disk is loaded."""
         with torch.no_grad():
-            self(self.conv1d.weight.new_zeros(1, 1, self.dim))
+            self(torch.zeros(1, 1, self.dim, dtype=self.conv1d.weight.dtype, device=device))
 
 
 class Mamba2Block(nn.Module):

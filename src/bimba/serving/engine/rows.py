@@ -127,8 +127,8 @@ class _RowsLayer(DynamicLayer):
             for kept in self._kept:
                 if source < len(kept):
                     kept[target] = kept[source]
-                else:  # an empty row, for which there was no need of room yet
-                    kept[target:] = 0
+                elif target < len(kept):  # an empty row, for which there was no need of room yet
+                    kept[target] = 0
 
     def row(self, row: int, length: int) -> tuple[Tensor, Tensor]:
         """Keys and values of a row [1, H, L, D]."""
