@@ -114,10 +114,12 @@ def _load_kernels(model: VideoModel, watch: Stopwatch) -> None:
 
     Kernels of GPUs are compiled for the sizes of a call, and wait for it.
     """
-    scans = [module for module in model.modules() if isinstance(module, ScanDirection | Mamba2Mixer)]
-    if scans and model.input_device.type == "cpu":
+    scan = next((module for module in model.modules() if isinstance(module, ScanDirection | Mamba2Mixer)), None)
+    if scan is None or model.input_device.type != "cpu":
+        return
+    if next(scan.parameters()).device.type in ("cpu", "meta"):  # meta: they lie on disk until they are used
         with watch.stage("kernels"):
-            scans[0].load_kernels(model.input_device)  # weights may lie on disk, with none of their own
+            scan.load_kernels(model.input_device)
 
 
 def _resized(
