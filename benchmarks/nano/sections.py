@@ -125,9 +125,15 @@ def reproduction_section(figures: NanoFigures) -> str:
             (name, percent(ours.accuracy), percent(theirs.accuracy), f"{difference:+.3f}", str(ours.count), close)
         )
     text = table(("kind", "this run", "again", "difference", "questions", f"within {MOST:g}"), rows)
-    return (
+    told = (
         f"{text}\n\nThe same questions, in words, at {SHIPPED} frames. The repeated run's model, weights and settings, "
-        f"has the hash `{again.model_sha256}`."
+        f"has the hash `{again.model_sha256}`"
+    )
+    if again.model_sha256 != figures.measured[SHIPPED].model_sha256:
+        return f"{told}."
+    return (
+        f"{told}, which is that of this run: the same seeds gave the same weights, bit by bit. That tells nothing of "
+        "other seeds; where sums are taken in another order, as on other processors, the weights may differ."
     )
 
 

@@ -106,6 +106,10 @@ def test_figures_come_back_as_they_were_stored(tmp_path: Path, model: Path) -> N
     assert again == figures
     assert generated(again) == generated(figures)
     assert "| all kinds | 90.0 % | 90.0 % | +0.000 | 160 | yes |" in generated(again)
+    assert "which is that of this run" in generated(again)
+    assert again.reproduction is not None
+    other = again.model_copy(update={"reproduction": again.reproduction.model_copy(update={"model_sha256": "0" * 64})})
+    assert "which is that of this run" not in generated(other)
     with pytest.raises(InputError, match="--report"):
         read_figures(tmp_path / "absent.json")
 
