@@ -8,14 +8,13 @@ from pathlib import Path
 from benchmarks.nano.commands import INTERRUPTED, Stopped
 from benchmarks.nano.figures import NanoFigures, read_figures, write_figures
 from benchmarks.nano.measuring import LAST_STAGE, LENGTHS, SHIPPED, measure
-from benchmarks.nano.page import write_page
+from benchmarks.nano.page import COMMAND, write_page
 from benchmarks.nano.pictures import draw_pictures
 from benchmarks.nano.shipping import ship
 from benchmarks.nano.training import train_stages
 from bimba.errors import BimbaError
 from bimba.training.loop.run_folder import RESULT_NAME
 
-_COMMAND = "python -m benchmarks.nano"
 _USER_ERROR = 2
 
 
@@ -57,7 +56,7 @@ def report(runs: Path, again: Path | None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=_COMMAND, description=__doc__)
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/nano"), help="folder of the stages (runs/nano)")
     parser.add_argument("--haystack", type=Path, help="measure in a folder of your own videos, too")
     parser.add_argument("--compare", type=Path, help="runs of a second training; tell the differences by kind")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from benchmarks.marked_page import write_between
 from benchmarks.nano.figures import NanoFigures
 from benchmarks.nano.measuring import LENGTHS, SHIPPED
 from benchmarks.nano.pictures import CURVES, KINDS, PLACES
@@ -15,11 +16,9 @@ from benchmarks.nano.sections import (
     weights_section,
 )
 from benchmarks.nano.stages import State
-from bimba.errors import InputError
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "nano.md"
-BEGIN = "<!-- written by python -m benchmarks.nano: begin -->"
-END = "<!-- written by python -m benchmarks.nano: end -->"
+COMMAND = "python -m benchmarks.nano"
 
 
 def write_page(figures: NanoFigures, page: Path = PAGE) -> None:
@@ -28,24 +27,7 @@ def write_page(figures: NanoFigures, page: Path = PAGE) -> None:
     Raises:
         InputError: the page has no marks.
     """
-    before, _, after = parts_of(page)
-    partial = page.with_name(f".{page.name}.partial")
-    partial.write_text(f"{before}{BEGIN}\n\n{generated(figures)}\n\n{END}{after}", encoding="utf-8")
-    partial.replace(page)
-
-
-def parts_of(page: Path) -> tuple[str, str, str]:
-    """What stands before the marks, between them, and behind them.
-
-    Raises:
-        InputError: the page has no marks.
-    """
-    text = page.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    between, end, after = rest.partition(END)
-    if not begin or not end:
-        raise InputError(f"{page} has no marks to write between.", fix=f"put {BEGIN} and {END} into it.")
-    return before, between.strip(), after
+    write_between(page, COMMAND, generated(figures))
 
 
 def generated(figures: NanoFigures) -> str:

@@ -12,6 +12,8 @@ from bimba.ablation.settings import checked
 from bimba.training.recipe.settings import Recipe
 
 SMALL: dict[str, Any] = {"seeds": 1, "steps": 2, "contenders": ("pooling",), "compressions": (), "videos": 2}
+SHARED = {"steps": "400", "start": "0" * 64}
+"""What made-up runs have in common."""
 
 
 def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +56,6 @@ def result(contender: str, seed: int, within: float, *, compression: int = 16, o
             "intervals": {},
         },
         "training": {"steps": 400, "seconds": 200.0, "curve": [(10, 3.0 + seed), (20, 2.0)]},
-        "facts": {"steps": "400", "start": "0" * 64},
         "provenance": {
             "time": "2026-01-01T00:00:00+00:00", "bimba": "0", "code": {"commit": "c" * 40, "is_dirty": False},
             "processor": "one", "num_cores": 2, "num_threads": 2, "system": "none",

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from ablation_runs import estimate, result
+from ablation_runs import SHARED, estimate, result
 from PIL import Image
 
+from bimba.ablation.contents import contents_of
 from bimba.ablation.drawn import COMPRESSION_PICTURES, CURVES_NAME, MEASURE_PICTURES, draw_tables
 from bimba.ablation.report import write_report
 from bimba.ablation.tables import tables
@@ -44,13 +45,13 @@ def test_curves_are_means_over_seeds() -> None:
 
 
 def test_every_picture_is_drawn_and_shown_in_the_report(tmp_path: Path) -> None:
-    counted = tables(RUNS)
-    names = draw_tables(counted, tmp_path)
+    content = contents_of(RUNS, SHARED)
+    names = draw_tables(content, tmp_path)
     assert names == [*MEASURE_PICTURES.values(), *COMPRESSION_PICTURES.values(), CURVES_NAME]
     for name in names:
         with Image.open(tmp_path / name) as picture:
             assert picture.width == 1100
-    report = write_report(counted, RUNS, names)
+    report = write_report(content, names)
     assert all(f"({name})" in report for name in names)
     assert "| pooling | 32 | 10 | 3 | 0.503 (0.465 to 0.541) |" in report
     assert "beyond the intervals" in report
@@ -59,10 +60,10 @@ def test_every_picture_is_drawn_and_shown_in_the_report(tmp_path: Path) -> None:
 
 
 def test_one_run_has_a_report_without_intervals(tmp_path: Path) -> None:
-    counted = tables(RUNS[:1])
-    names = draw_tables(counted, tmp_path)
+    content = contents_of(RUNS[:1], SHARED)
+    names = draw_tables(content, tmp_path)
     assert not set(COMPRESSION_PICTURES.values()) & set(names)
-    report = write_report(counted, RUNS[:1], names)
+    report = write_report(content, names)
     assert "| selective scan | 32 | 10 | 1 | 0.800 |" in report
     assert "nothing to compare yet" in report
 
@@ -70,5 +71,4 @@ def test_one_run_has_a_report_without_intervals(tmp_path: Path) -> None:
 def test_a_change_of_code_between_runs_is_told() -> None:
     other = result("pooling", 0, 0.5)
     other["provenance"]["code"] = None
-    runs = [RUNS[0], other]
-    assert "several states of the code" in write_report(tables(runs), runs, [])
+    assert "several states of the code" in write_report(contents_of([RUNS[0], other], SHARED), [])

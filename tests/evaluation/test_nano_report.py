@@ -6,12 +6,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from benchmarks.marked_page import marks, parts_of
 from benchmarks.nano import counting
 from benchmarks.nano.card import model_card
 from benchmarks.nano.curves import HEIGHT, WIDTH, draw_curves
 from benchmarks.nano.figures import NanoFigures, read_figures, write_figures
 from benchmarks.nano.measuring import HAYSTACK, LENGTHS
-from benchmarks.nano.page import BEGIN, END, PAGE, generated, parts_of, write_page
+from benchmarks.nano.page import COMMAND, PAGE, generated, write_page
 from benchmarks.nano.pictures import CURVES, KINDS, PLACES, draw_pictures
 from benchmarks.nano.stages import MOST_POINTS, STAGES, Point, Stage, State, read_stage
 from evaluation_runs import line
@@ -37,7 +38,7 @@ def cells_of(text: str, first: str) -> list[str]:
 
 def test_the_page_in_the_repository_is_made_of_the_stored_figures() -> None:
     """Nobody wrote into it by hand: `python -m benchmarks.nano --report` writes figures and page together."""
-    assert parts_of(PAGE)[1] == generated(read_figures())
+    assert parts_of(PAGE, COMMAND)[1] == generated(read_figures())
 
 
 def test_a_run_that_is_not_there_has_a_page_that_says_so(tmp_path: Path) -> None:
@@ -182,10 +183,11 @@ def test_pictures_where_none_was_in_training_are_told_apart(tmp_path: Path, mode
 
 def test_only_the_part_between_the_marks_is_written(tmp_path: Path) -> None:
     page = tmp_path / "nano.md"
-    page.write_text(f"# By hand\n\n{BEGIN}\nold\n{END}\n\nAlso by hand.\n", encoding="utf-8")
+    begin, end = marks(COMMAND)
+    page.write_text(f"# By hand\n\n{begin}\nold\n{end}\n\nAlso by hand.\n", encoding="utf-8")
     figures = NanoFigures.of(tmp_path / "none")
     write_page(figures, page)
-    assert parts_of(page) == ("# By hand\n\n", generated(figures), "\n\nAlso by hand.\n")
+    assert parts_of(page, COMMAND) == ("# By hand\n\n", generated(figures), "\n\nAlso by hand.\n")
     page.write_text("no marks", encoding="utf-8")
     with pytest.raises(InputError, match="no marks"):
         write_page(figures, page)

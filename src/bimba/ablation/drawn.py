@@ -1,6 +1,7 @@
 """Tables in, their pictures out: contenders with their intervals, accuracy over compression, training curves."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ CURVES_NAME = "training.png"
 _PERCENT = [(percent / 100, f"{percent}%") for percent in range(0, 101, 25)]
 
 
-def draw_tables(tables: dict[str, Any], out: Path) -> list[str]:
+def draw_tables(tables: Mapping[str, Any], out: Path) -> list[str]:
     """Draw every picture that the tables have numbers for.
 
     Returns:
@@ -34,7 +35,7 @@ def draw_tables(tables: dict[str, Any], out: Path) -> list[str]:
     return drawn
 
 
-def _draw_contenders(tables: dict[str, Any], measure: str, path: Path) -> None:
+def _draw_contenders(tables: Mapping[str, Any], measure: str, path: Path) -> None:
     rows = tables["contenders"]
     dots = [
         Dot(

@@ -1,36 +1,67 @@
-"""Tables and results in, a page in Markdown that people read out."""
+"""The contents of results.json in, a page in Markdown that people read out."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bimba.ablation.contenders import BASELINE, COMPRESSION, CONTENDERS, SHAPES
 from bimba.ablation.drawn import COMPRESSION_PICTURES, CURVES_NAME, MEASURE_PICTURES
-from bimba.ablation.words import COVERS, MEASURE_WORDS, against_chance, conclusions
+from bimba.ablation.words import COVERS, MEASURE_WORDS, against_chance
 
 
-def write_report(tables: Mapping[str, Any], results: Sequence[Mapping[str, Any]], pictures: Sequence[str]) -> str:
-    """The page.
+def write_report(content: Mapping[str, Any], pictures: Sequence[str]) -> str:
+    """The page of an ablation's folder.
 
     Args:
-        tables: of all finished runs.
-        results: of these runs.
+        content: of results.json.
         pictures: files beside the page.
     """
-    found = conclusions(dict(tables))
-    parts = ["# Ablation", *_setting(results, tables)]
+    parts = ["# Ablation", *report_parts(content, {name: name for name in pictures})]
+    parts += ["## What the intervals cover", COVERS, "## Made with", made_with_part(content)]
+    return "\n\n".join(parts) + "\n"
+
+
+def report_parts(content: Mapping[str, Any], pictures: Mapping[str, str], level: int = 2) -> list[str]:
+    """What was found, as parts of a page.
+
+    Args:
+        content: of results.json.
+        pictures: where each of `drawn`'s pictures lies, seen from the page; those that are not there are left out.
+        level: of the headings.
+    """
+    heading = "#" * level
+    found = content["conclusions"]
+    parts = list(_setting(content))
     for measure, title in MEASURE_WORDS.items():
-        name = MEASURE_PICTURES[measure]
-        parts += [f"## {title.capitalize()}", _contenders_table(tables, measure)]
-        parts += [f"![{title}]({name})"] if name in pictures else []
+        parts += [f"{heading} {title.capitalize()}", _contenders_table(content, measure)]
+        parts += _picture(title, MEASURE_PICTURES[measure], pictures)
         parts += [_listed(found[measure])]
         if measure == "within_window":
-            parts += ["Against chance:", _listed(against_chance(dict(tables)))]
-    parts += _compressions(tables, pictures)
-    parts += ["## By kind of question", _kinds_table(tables)]
+            parts += ["Against chance:", _listed(against_chance(content))]
+    parts += _compressions(content, pictures, heading)
+    parts += [f"{heading} By kind of question", _kinds_table(content)]
     if CURVES_NAME in pictures:
-        parts += ["## Training", f"![loss]({CURVES_NAME})"]
-    parts += ["## What the intervals cover", COVERS, "## Made with", _listed(_made_with(results))]
-    return "\n\n".join(parts) + "\n"
+        parts += [f"{heading} Training", *_picture("loss", CURVES_NAME, pictures)]
+    return parts
+
+
+def made_with_part(content: Mapping[str, Any]) -> str:
+    """Code and machines of the runs.
+
+    Args:
+        content: of results.json.
+    """
+    made = content["made_with"]
+    lines = [
+        f"bimba {made['bimba']}, {' and '.join(made['code'])}",
+        f"{' and '.join(made['machines'])}; {' and '.join(made['system'])}",
+        ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
+        f"{made['times'][0]} to {made['times'][1]}",
+    ]
+    if len(made["code"]) > 1:
+        lines.append("The runs are of several states of the code: what changed between them may be in the differences.")
+    if made["seconds"] is not None:
+        lines.append(f"training took {made['seconds'][0]:,.0f} to {made['seconds'][1]:,.0f} seconds a run")
+    return _listed(lines)
 
 
 def number(row: Mapping[str, Any] | None, sign: str = "") -> str:
@@ -41,15 +72,16 @@ def number(row: Mapping[str, Any] | None, sign: str = "") -> str:
     return words if row["low"] is None else f"{words} ({row['low']:{sign}.3f} to {row['high']:{sign}.3f})"
 
 
-def _setting(results: Sequence[Mapping[str, Any]], tables: Mapping[str, Any]) -> Iterator[str]:
-    facts, counts = results[0]["facts"], tables["counts"]
+def _setting(content: Mapping[str, Any]) -> Iterator[str]:
+    facts, counts = content["shared"], content["counts"]
+    frames, patches = SHAPES[COMPRESSION]
     yield (
-        f"{len(results)} runs of {int(facts['steps']):,} steps, from the same model (sha256 {facts['start'][:12]}), on "
-        f"the same needle videos, asked the same {counts['within_window']:,} questions about the order of two needles "
-        f"in one window of four frames, and {counts['all_kinds']:,} of other kinds. At {COMPRESSION}x, "
-        f"{SHAPES[COMPRESSION][0]} x {SHAPES[COMPRESSION][1]} x {SHAPES[COMPRESSION][1]} tokens become one."
+        f"{len(content['runs'])} runs of {int(facts['steps']):,} steps, from the same model (sha256 "
+        f"{facts['start'][:12]}), on the same needle videos, asked the same {counts['within_window']:,} questions "
+        f"about the order of two needles in one window of four frames, and {counts['all_kinds']:,} of other kinds. "
+        f"At {COMPRESSION}x, {frames} x {patches} x {patches} tokens become one."
     )
-    rows = tables["contenders"]
+    rows = content["contenders"]
     if "none" in rows and len(rows) > 1:
         others = max(row["tokens"] for name, row in rows.items() if name != "none")
         yield (
@@ -58,10 +90,10 @@ def _setting(results: Sequence[Mapping[str, Any]], tables: Mapping[str, Any]) ->
         )
 
 
-def _contenders_table(tables: Mapping[str, Any], measure: str) -> str:
+def _contenders_table(content: Mapping[str, Any], measure: str) -> str:
     header = ["contender", "tokens", "weights", "seeds", "right", "difference to the scan, by seed"]
     rows = []
-    for name, row in tables["contenders"].items():
+    for name, row in content["contenders"].items():
         difference = (row["differences"] or {}).get(measure)
         cells = [
             CONTENDERS[name].label,
@@ -77,14 +109,14 @@ def _contenders_table(tables: Mapping[str, Any], measure: str) -> str:
     return _table([*header, "the likelier of the two"] if measure == "within_window" else header, rows)
 
 
-def _compressions(tables: Mapping[str, Any], pictures: Sequence[str]) -> list[str]:
-    found = tables["compressions"]
+def _compressions(content: Mapping[str, Any], pictures: Mapping[str, str], heading: str) -> list[str]:
+    found = content["compressions"]
     if not any(len(rows) > 1 for rows in found.values()):
         return []
     factors = [factor for factor in SHAPES if any(str(factor) in rows for rows in found.values())]
     header = ["contender", *(f"{factor}x" for factor in factors)]
     parts = [
-        "## By compression",
+        f"{heading} By compression",
         "Shapes (frames x rows x columns that become one token): "
         + ", ".join(
             f"{factor}x is {SHAPES[factor][0]} x {SHAPES[factor][1]} x {SHAPES[factor][1]}" for factor in factors
@@ -96,14 +128,13 @@ def _compressions(tables: Mapping[str, Any], pictures: Sequence[str]) -> list[st
             [CONTENDERS[name].label, *(number(shares.get(str(factor), {}).get(measure)) for factor in factors)]
             for name, shares in found.items()
         ]
-        parts += [f"### {title.capitalize()}", _table(header, rows)]
-        if COMPRESSION_PICTURES[measure] in pictures:
-            parts.append(f"![{title} by compression]({COMPRESSION_PICTURES[measure]})")
+        parts += [f"{heading}# {title.capitalize()}", _table(header, rows)]
+        parts += _picture(f"{title} by compression", COMPRESSION_PICTURES[measure], pictures)
     return parts
 
 
-def _kinds_table(tables: Mapping[str, Any]) -> str:
-    rows, counts = tables["contenders"], tables["counts"]["by_kind"]
+def _kinds_table(content: Mapping[str, Any]) -> str:
+    rows, counts = content["contenders"], content["counts"]["by_kind"]
     kinds = sorted(counts)
     body = [
         [kind, f"{counts[kind]:,}", *(number({**row["by_kind"][kind], "low": None}) for row in rows.values())]
@@ -112,26 +143,8 @@ def _kinds_table(tables: Mapping[str, Any]) -> str:
     return _table(["kind", "questions", *(CONTENDERS[name].label for name in rows)], body)
 
 
-def _made_with(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Code and machines, each said once."""
-    made = [result["provenance"] for result in results]
-    codes = {
-        f"commit {code['commit'][:12]}{' with changes' if code['is_dirty'] else ''}" if code else "no clone"
-        for code in (each["code"] for each in made)
-    }
-    machines = {f"{each['processor']}, {each['num_cores']} cores, {each['num_threads']} threads" for each in made}
-    seconds = [result["training"]["seconds"] for result in results if result["training"]["seconds"] is not None]
-    lines = [
-        f"bimba {made[0]['bimba']}, {' and '.join(sorted(codes))}",
-        f"{' and '.join(sorted(machines))}; {made[0]['system']}",
-        f"torch {made[0]['versions']['torch']}, transformers {made[0]['versions']['transformers']}",
-        f"{min(each['time'] for each in made)} to {max(each['time'] for each in made)}",
-    ]
-    if len(codes) > 1:
-        lines.append("The runs are of several states of the code: what changed between them may be in the differences.")
-    if seconds:
-        lines.append(f"training took {min(seconds):,.0f} to {max(seconds):,.0f} seconds a run")
-    return lines
+def _picture(title: str, name: str, pictures: Mapping[str, str]) -> list[str]:
+    return [f"![{title}]({pictures[name]})"] if name in pictures else []
 
 
 def _listed(lines: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from bimba.ablation import settings as arguments
 from bimba.ablation.contenders import CONTENDERS, SHAPES
+from bimba.ablation.contents import contents_of
 from bimba.ablation.drawn import draw_tables
 from bimba.ablation.folder import (
     REPORT_NAME,
@@ -21,10 +22,9 @@ from bimba.ablation.plan import RUNS, Run, features_of, plan_runs, recipe_of
 from bimba.ablation.report import write_report
 from bimba.ablation.running import Progress, carry_out, sizes_of
 from bimba.ablation.settings import SEEDS, START, STEPS, VIDEOS, Settings
-from bimba.ablation.tables import tables
-from bimba.ablation.words import conclusions
 from bimba.evaluation.folder import alone_in, write_json
 from bimba.evaluation.provenance import model_sha256
+from bimba.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -131,17 +131,10 @@ def _write_tables(settings: Settings, out: Path, shared: Mapping[str, str]) -> d
     num_seeds = max(settings.seeds, 1 + max(_seeds_there(out), default=0))
     every = plan_runs(Settings(seeds=num_seeds, contenders=tuple(CONTENDERS), compressions=tuple(SHAPES)))
     results = [result for run in every if (result := _found(run, settings, out, shared)) is not None]
-    counted = tables(results)
-    pictures = draw_tables(counted, out)
-    content = {
-        "shared": dict(shared),
-        "runs": [result["contender"] + f"-{result['compression']}x-{result['seed']}" for result in results],
-        **counted,
-        "conclusions": conclusions(counted),
-        "provenance": [result["provenance"] for result in results],
-    }
+    content = contents_of(results, shared)
+    pictures = draw_tables(content, out)
     write_json(out / RESULTS_NAME, content)
-    (out / REPORT_NAME).write_text(write_report(counted, results, pictures), encoding="utf-8")
+    write_whole(out / REPORT_NAME, write_report(content, pictures))
     return content
 
 

@@ -4,6 +4,7 @@ Two levels are told apart: the intervals of two contenders do not touch, or only
 seed leaves out zero. Whatever is less is called not separated.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from bimba.ablation.contenders import BASELINE, CONTENDERS
@@ -29,7 +30,7 @@ def estimate_of(row: dict[str, Any] | None) -> Estimate | None:
     return Estimate(row["mean"], row["low"], row["high"], tuple(row["values"]))
 
 
-def conclusions(tables: dict[str, Any]) -> dict[str, list[str]]:
+def conclusions(tables: Mapping[str, Any]) -> dict[str, list[str]]:
     """What may be said, by measure: one sentence for each contender beside the selective scan."""
     rows = tables["contenders"]
     if BASELINE not in rows:
@@ -42,7 +43,7 @@ def conclusions(tables: dict[str, Any]) -> dict[str, list[str]]:
     }
 
 
-def against_chance(tables: dict[str, Any]) -> list[str]:
+def against_chance(tables: Mapping[str, Any]) -> list[str]:
     """Who tells the order within a window better than one who knows both needles and guesses."""
     sentences = []
     for name, row in tables["contenders"].items():
