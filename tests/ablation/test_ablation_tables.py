@@ -57,6 +57,9 @@ def test_every_picture_is_drawn_and_shown_in_the_report(tmp_path: Path) -> None:
     assert "beyond the intervals" in report
     assert "512 tokens on, 16 times as many" in report
     assert "it does not cover the choice of questions" in report
+    few = "Where a number has no interval, there are fewer than 3 seeds."
+    assert few not in report
+    assert few in write_report(contents_of(RUNS[:-1], SHARED), names)
 
 
 def test_one_run_has_a_report_without_intervals(tmp_path: Path) -> None:

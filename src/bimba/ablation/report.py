@@ -5,6 +5,7 @@ from typing import Any
 
 from bimba.ablation.contenders import BASELINE, COMPRESSION, CONTENDERS, SHAPES
 from bimba.ablation.drawn import COMPRESSION_PICTURES, CURVES_NAME, MEASURE_PICTURES
+from bimba.ablation.estimates import FEWEST
 from bimba.ablation.words import COVERS, MEASURE_WORDS, against_chance
 
 
@@ -123,6 +124,8 @@ def _compressions(content: Mapping[str, Any], pictures: Mapping[str, str], headi
         )
         + ". The pair of needles stands within one of them at every compression.",
     ]
+    if any(len(row["seeds"]) < FEWEST for shares in found.values() for row in shares.values()):
+        parts.append(f"Where a number has no interval, there are fewer than {FEWEST} seeds.")
     for measure, title in MEASURE_WORDS.items():
         rows = [
             [CONTENDERS[name].label, *(number(shares.get(str(factor), {}).get(measure)) for factor in factors)]
