@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.marked_page import write_between
+from benchmarks.marked_page import parts_of, write_between
 from bimba.ablation.drawn import draw_tables
 from bimba.ablation.folder import RESULTS_NAME, read_json
 from bimba.ablation.report import made_with_part, report_parts
@@ -47,19 +47,29 @@ def publish(folder: Path, kept: Path = KEPT, page: Path = PAGE, pictures: Path =
         pictures: their folder, beside or below the page.
 
     Raises:
-        InputError: the folder has no finished run, or the page no marks.
+        InputError: the folder has no finished run, its tables are of an older bimba, or the page has no marks.
     """
     if not (folder / RESULTS_NAME).is_file():
         raise InputError(
             f"{folder} holds no finished run of an ablation.", fix="name the --out of bimba bench ablation."
         )
+    parts_of(page, COMMAND)  # without its marks nothing is drawn
     content = told(read_json(folder / RESULTS_NAME))
     write_between(page, COMMAND, generated(content, drawn(content, pictures, page)))
     write_whole(kept, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def told(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What is told to everybody: without the versions of kernels, and with code and machines said once."""
+    """What is told to everybody: without the versions of kernels, and with code and machines said once.
+
+    Raises:
+        InputError: an older bimba wrote the tables.
+    """
+    if "made_with" not in content:
+        raise InputError(
+            f"{RESULTS_NAME} does not tell what it was made with.",
+            fix="run bimba bench ablation with the same options again: it writes the tables of finished runs anew.",
+        )
     made = content["made_with"]
     systems = sorted({f"{system.split()[0]} {system.split()[-1]}" for system in made["system"]})
     kept = {name: value for name, value in content.items() if name != "provenance"}

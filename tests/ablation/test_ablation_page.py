@@ -67,8 +67,13 @@ def test_what_is_no_ablation_changes_nothing(folder: Path, page: Path, tmp_path:
     page.write_text("no marks", encoding="utf-8")
     with pytest.raises(InputError, match="no marks"):
         publish(folder, kept, page, pictures)
+    (folder / "results.json").write_text("{}", encoding="utf-8")
+    page.write_text("".join(marks(COMMAND)), encoding="utf-8")
+    with pytest.raises(InputError, match="made with"):
+        publish(folder, kept, page, pictures)
     assert not kept.exists()
-    assert page.read_text(encoding="utf-8") == "no marks"
+    assert not pictures.exists()
+    assert page.read_text(encoding="utf-8") == "".join(marks(COMMAND))
 
 
 def test_a_wrong_folder_is_an_error_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
