@@ -62,6 +62,14 @@ def test_every_picture_is_drawn_and_shown_in_the_report(tmp_path: Path) -> None:
     assert few in write_report(contents_of(RUNS[:-1], SHARED), names)
 
 
+def test_seeds_of_compressions_are_listed_where_they_differ() -> None:
+    more = [*RUNS, *(result("selective_scan", seed, 0.8) for seed in (3, 4)), result("pooling", 0, 0.5, compression=4)]
+    told = "Seeds, in the order of the columns: "
+    assert told not in write_report(contents_of(RUNS, SHARED), [])
+    report = write_report(contents_of(more, SHARED), [])
+    assert told + "selective scan 0, 5, 3; pooling 1, 3, 3." in report
+
+
 def test_one_run_has_a_report_without_intervals(tmp_path: Path) -> None:
     content = contents_of(RUNS[:1], SHARED)
     names = draw_tables(content, tmp_path)

@@ -126,6 +126,8 @@ def _compressions(content: Mapping[str, Any], pictures: Mapping[str, str], headi
     ]
     if any(len(row["seeds"]) < FEWEST for shares in found.values() for row in shares.values()):
         parts.append(f"Where a number has no interval, there are fewer than {FEWEST} seeds.")
+    if len({len(row["seeds"]) for shares in found.values() for row in shares.values()}) > 1:
+        parts.append(f"Seeds, in the order of the columns: {'; '.join(_seeds_by_factor(found, factors))}.")
     for measure, title in MEASURE_WORDS.items():
         rows = [
             [CONTENDERS[name].label, *(number(shares.get(str(factor), {}).get(measure)) for factor in factors)]
@@ -134,6 +136,12 @@ def _compressions(content: Mapping[str, Any], pictures: Mapping[str, str], headi
         parts += [f"{heading}# {title.capitalize()}", _table(header, rows)]
         parts += _picture(f"{title} by compression", COMPRESSION_PICTURES[measure], pictures)
     return parts
+
+
+def _seeds_by_factor(found: Mapping[str, Any], factors: Sequence[int]) -> Iterator[str]:
+    for name, rows in found.items():
+        counts = [len(rows[str(factor)]["seeds"]) if str(factor) in rows else 0 for factor in factors]
+        yield f"{CONTENDERS[name].label} {', '.join(map(str, counts))}"
 
 
 def _kinds_table(content: Mapping[str, Any]) -> str:
