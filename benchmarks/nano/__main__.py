@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.nano.commands import INTERRUPTED, Stopped
-from benchmarks.nano.figures import NanoFigures, read_figures, write_figures
+from benchmarks.nano.figures import FIGURES, NanoFigures, read_figures, write_figures
 from benchmarks.nano.measuring import LAST_STAGE, LENGTHS, SHIPPED, measure
 from benchmarks.nano.page import COMMAND, write_page
 from benchmarks.nano.pictures import draw_pictures
@@ -44,9 +44,11 @@ def report(runs: Path, again: Path | None) -> None:
     """Write figures, pictures and page of what there is.
 
     Raises:
-        InputError: a recipe or results are damaged, or there is nothing to compare.
+        InputError: there is no run, a recipe or results are damaged, or there is nothing to compare.
     """
     figures = NanoFigures.of(runs, again)
+    if FIGURES.is_file():
+        figures = figures.and_known_before(read_figures())
     write_figures(figures)
     draw_pictures(figures)
     write_page(figures)

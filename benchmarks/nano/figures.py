@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from benchmarks.nano.comparing import Reproduction, reproduction
-from benchmarks.nano.measuring import LAST_STAGE, Measured, read_measured
+from benchmarks.nano.measuring import LAST_STAGE, SHIPPED, Measured, read_measured
 from benchmarks.nano.plain import Figures
 from benchmarks.nano.stages import STAGES, Stage, State, read_stage
 from benchmarks.nano.weights import Weights
@@ -37,9 +37,11 @@ class NanoFigures(Figures):
         """Read a run, and another that repeats it.
 
         Raises:
-            InputError: a recipe or results are damaged, or there is nothing to compare.
+            InputError: there is no run, a recipe or results are damaged, or there is nothing to compare.
         """
         stages = tuple(read_stage(runs / name, name) for name in STAGES)
+        if all(stage.state is State.MISSING for stage in stages):
+            raise InputError(f"{runs} holds no stage of a training.", fix="name the folder that does: --runs DIR.")
         measured = read_measured(runs)
         last = runs / LAST_STAGE / RESULT_NAME
         return cls(
@@ -48,6 +50,13 @@ class NanoFigures(Figures):
             measured=measured,
             reproduction=None if again is None else reproduction(measured, read_measured(again)),
         )
+
+    def and_known_before(self, before: Self) -> Self:
+        """With the repetition that was known of the same weights, if none is named now."""
+        then, now = before.measured.get(SHIPPED), self.measured.get(SHIPPED)
+        if self.reproduction is not None or then is None or now is None or then.model_sha256 != now.model_sha256:
+            return self
+        return self.model_copy(update={"reproduction": before.reproduction})
 
     @property
     def unfinished(self) -> list[str]:
@@ -69,8 +78,11 @@ def read_figures(file: Path = FIGURES) -> NanoFigures:
     """Read what was written.
 
     Raises:
-        InputError: there is no such file.
+        InputError: there is no such file, or it is damaged.
     """
     if not file.is_file():
         raise InputError(f"{file} is missing.", fix="write it: python -m benchmarks.nano --report")
-    return NanoFigures.model_validate_json(file.read_text(encoding="utf-8"))
+    try:
+        return NanoFigures.model_validate_json(file.read_text(encoding="utf-8"))
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} is damaged: {error}.", fix="take it from git again, or remove it.") from error

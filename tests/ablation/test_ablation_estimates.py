@@ -26,7 +26,12 @@ def test_a_mean_of_three_has_the_interval_that_a_hand_computes() -> None:
 def test_an_interval_ends_where_shares_end() -> None:
     found = Estimate.of([0.9, 1.0, 0.95])
     assert found.high == 1.0
-    assert Estimate.of([0.5, 0.5, 0.5]) == Estimate(0.5, 0.5, 0.5, (0.5, 0.5, 0.5))
+
+
+def test_seeds_that_are_equal_have_no_interval_of_no_width() -> None:
+    found = Estimate.of([0.5, 0.5, 0.5])
+    assert found == Estimate(0.5, None, None, (0.5, 0.5, 0.5))
+    assert not found.excludes(0.6)
 
 
 @pytest.mark.parametrize("count", [1, 2])

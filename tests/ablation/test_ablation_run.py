@@ -151,6 +151,40 @@ def test_a_recipe_that_changed_does_not_mix(finished: Outcome, start: Path) -> N
         run_ablation(finished.folder, start=str(start), **SMALL)
 
 
+@pytest.mark.usefixtures("small")
+def test_a_damaged_file_of_the_folder_is_written_again(
+    finished: Outcome, start: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = (finished.folder / "ablation.json").read_bytes()
+    (finished.folder / "ablation.json").write_text('{"start": ')
+    monkeypatch.setattr(running_module, "train", never)
+    assert run_ablation(finished.folder, start=str(start), **SMALL).num_there == 2
+    assert (finished.folder / "ablation.json").read_bytes() == whole
+
+
+@pytest.mark.usefixtures("small")
+def test_what_an_interruption_behind_a_result_left_is_removed(
+    finished: Outcome, start: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = finished.folder / "runs" / "pooling-16x-0" / "checkpoint-2"
+    features, other = (finished.folder / "features" / seed for seed in ("0", "1"))
+    for folder in (checkpoint, features, other):
+        folder.mkdir()
+    monkeypatch.setattr(running_module, "train", never)
+    run_ablation(finished.folder, start=str(start), **SMALL)
+    assert not checkpoint.exists()
+    assert not features.exists()
+    assert other.exists(), "its runs are no part of this command"
+    other.rmdir()
+
+
+def test_somebody_elses_file_is_not_written_over(start: Path, tmp_path: Path) -> None:
+    (tmp_path / "ablation.json").write_text("mine")
+    with pytest.raises(InputError, match=r"ablation\.json is damaged"):
+        run_ablation(tmp_path, start=str(start), **SMALL)
+    assert (tmp_path / "ablation.json").read_text() == "mine"
+
+
 def test_a_folder_of_something_else_is_refused(start: Path, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(InputError, match=r"is no ablation: letter\.txt"):

@@ -15,8 +15,8 @@ RUNS = [
     *(result("selective_scan", seed, within) for seed, within in enumerate((0.8, 0.82, 0.81))),
     *(result("pooling", seed, within, others=0.6) for seed, within in enumerate((0.5, 0.52, 0.49))),
     *(result("none", seed, 0.9) for seed in range(3)),
-    *(result("selective_scan", seed, 0.7, compression=64) for seed in range(3)),
-    *(result("pooling", seed, 0.5, compression=64) for seed in range(3)),
+    *(result("selective_scan", seed, 0.7 + 0.01 * seed, compression=64) for seed in range(3)),
+    *(result("pooling", seed, 0.5 + 0.01 * seed, compression=64) for seed in range(3)),
 ]
 
 
@@ -57,9 +57,11 @@ def test_every_picture_is_drawn_and_shown_in_the_report(tmp_path: Path) -> None:
     assert "beyond the intervals" in report
     assert "512 tokens on, 16 times as many" in report
     assert "it does not cover the choice of questions" in report
-    few = "Where a number has no interval, there are fewer than 3 seeds."
+    few = "Where a number has no interval, there are fewer than 3 seeds"
     assert few not in report
     assert few in write_report(contents_of(RUNS[:-1], SHARED), names)
+    equal = [result("pooling", seed, 0.5, compression=64) for seed in range(3)]
+    assert few in write_report(contents_of([*RUNS[:-3], *equal], SHARED), names)
 
 
 def test_seeds_of_compressions_are_listed_where_they_differ() -> None:
@@ -83,3 +85,9 @@ def test_a_change_of_code_between_runs_is_told() -> None:
     other = result("pooling", 0, 0.5)
     other["provenance"]["code"] = None
     assert "several states of the code" in write_report(contents_of([RUNS[0], other], SHARED), [])
+
+
+def test_every_version_is_told() -> None:
+    other = result("pooling", 0, 0.5)
+    other["provenance"]["versions"] = {"torch": "3", "transformers": "5"}
+    assert "torch 2 and 3, transformers 5" in write_report(contents_of([RUNS[0], other], SHARED), [])

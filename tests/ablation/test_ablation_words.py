@@ -33,7 +33,7 @@ def test_apart_by_seed_alone_is_said_so() -> None:
     assert "beyond" not in found
 
 
-@pytest.mark.parametrize("pooling", [[0.5, 0.6, 0.7], [0.4, 0.7, 0.52]])
+@pytest.mark.parametrize("pooling", [[0.51, 0.6, 0.69], [0.4, 0.7, 0.52]])
 def test_what_overlaps_is_not_separated(pooling: list[float]) -> None:
     found = sentence([0.5, 0.6, 0.7], pooling)
     assert "is not separated" in found
@@ -57,6 +57,19 @@ def test_without_the_scan_nothing_is_compared() -> None:
     assert conclusions(tables([result("pooling", 0, 0.5)]))["all_kinds"] == [
         "There is no finished run of the selective scan to compare with."
     ]
+
+
+def test_seeds_that_all_differ_alike_claim_nothing() -> None:
+    found = sentence([0.5, 0.5, 0.5], [0.375, 0.375, 0.375])
+    assert "all differ alike, so that nothing is claimed" in found
+    assert "below" not in found
+
+
+def test_chance_is_left_only_beyond_the_questions_too() -> None:
+    # Seeds lie within .01 of .457; 320 questions alone leave .40 to .51 open.
+    assert against_chance(counted([0.8, 0.82, 0.81], [0.457, 0.458, 0.456]))[1].startswith(
+        "pooling is not told from 0.5"
+    )
 
 
 def test_chance_is_left_or_not() -> None:

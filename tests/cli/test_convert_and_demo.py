@@ -45,6 +45,7 @@ def test_demo_asks_four_questions_that_the_small_model_answers_right(tmp_path: P
     assert done.stdout.count("<- right (see 0:") == 4
     assert (tmp_path / "bimba-demo" / "video_00000.mp4").is_file()
     refused(bimba("demo", "--seed", 3, cwd=tmp_path), "--overwrite")
+    assert " bimba ask bimba-demo/video_00000.mp4 " in done.stdout
     again = bimba("demo", cwd=tmp_path)
     kept = [line for line in done.stdout.splitlines() if "of 4 right" not in line]
     assert [line for line in again.stdout.splitlines() if "of 4 right" not in line] == kept
@@ -79,6 +80,7 @@ def test_demo_tells_what_was_wrong_and_json_holds_everything(tmp_path: Path) -> 
     for answer in answers:
         assert answer["evidence_seconds"]
         assert answer["model_says"]["text"]
-    shown = bimba("demo", "--seed", 3, cwd=tmp_path).stdout
+    shown = bimba("demo", "--seed", 3, "--out", "my demo", cwd=tmp_path).stdout
+    assert " bimba ask 'my demo/video_00000.mp4' " in shown
     assert shown.count("<- right") == sum(answer["right"] for answer in answers)
     assert shown.count("<- wrong; it is") == 4 - sum(answer["right"] for answer in answers)

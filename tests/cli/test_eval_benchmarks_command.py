@@ -124,6 +124,20 @@ def test_options_may_stand_in_front_of_the_name(options: tuple[str, ...], tmp_pa
         assert "No such option: --videos" not in before.output
 
 
+def test_a_variable_replaces_no_model_that_a_recipe_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, object]] = []
+
+    def told(_: Path, **changes: object) -> None:
+        seen.append(changes)
+        raise InputError("enough", fix="none")
+
+    monkeypatch.setattr("bimba.evaluation.running.read_evaluations", told)
+    monkeypatch.setenv("BIMBA_MODEL", "other")
+    for words in ((), ("--model", "mine")):
+        run("run", tmp_path / "recipe.yaml", "--videos", tmp_path, "--out", tmp_path / "out", *words)
+    assert seen == [{}, {"model": "mine"}]
+
+
 def test_options_without_a_name_are_refused_and_help_is_help() -> None:
     assert "No benchmark is named" in run("run", "--videos", "V").output
     assert "No benchmark is named" in run("run", "--videos").output

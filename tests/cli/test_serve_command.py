@@ -1,5 +1,6 @@
 """`bimba serve` as its users start and end it."""
 
+import json
 import os
 import re
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bimba.cli.serve import WITHOUT_GRADIO, check_installed, check_reach, page_of, read_keys
+from bimba.cli.serve import WITHOUT_GRADIO, check_installed, check_reach, key_told, page_of, read_keys
 from bimba.errors import InputError
 from command_line import BIMBA, bimba, refused
 
@@ -149,6 +150,22 @@ def test_without_gradio_there_is_no_page(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert "bimba[serve]" in WITHOUT_GRADIO
 
 
+def test_an_example_of_an_earlier_version_is_made_again(tmp_path: Path) -> None:
+    page = page_of("bimba-nano", tmp_path)
+    assert page is not None
+    assert page.example is not None
+    media, questions = page.example.made()
+    record = tmp_path / "example" / "needles.json"
+    content = json.loads(record.read_text())
+    content["library_versions"]["pillow"] = "1.0"
+    record.write_text(json.dumps(content))
+    later = page_of("bimba-nano", tmp_path)  # a server that starts on the same store
+    assert later is not None
+    assert later.example is not None
+    assert later.example.made() == (media, questions)
+    assert json.loads(record.read_text())["library_versions"]["pillow"] != "1.0"
+
+
 def test_missing_packages_are_named_with_their_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     check_installed()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "uvicorn" else name)
@@ -181,6 +198,14 @@ def test_the_world_does(host: str) -> None:
         check_reach(host, (), without_key=False)
     check_reach(host, ("key",), without_key=False)
     check_reach(host, (), without_key=True)
+
+
+@pytest.mark.parametrize(
+    ("keys", "host", "told"),
+    [(("one",), "0.0.0.0", "needed"), ((), "localhost", "only this machine"), ((), "0.0.0.0", "whoever reaches it")],
+)
+def test_who_may_ask_is_told_as_it_is(keys: tuple[str, ...], host: str, told: str) -> None:
+    assert told in key_told(keys, host)
 
 
 def test_help_imports_neither_torch_nor_a_web_framework() -> None:

@@ -41,10 +41,26 @@ def test_the_page_in_the_repository_is_made_of_the_stored_figures() -> None:
     assert parts_of(PAGE, COMMAND)[1] == generated(read_figures())
 
 
-def test_a_run_that_is_not_there_has_a_page_that_says_so(tmp_path: Path) -> None:
+def test_a_run_that_is_not_there_writes_no_page(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no stage of a training"):
+        NanoFigures.of(tmp_path)
+
+
+def test_a_run_that_has_only_begun_has_a_page_that_says_so(tmp_path: Path) -> None:
+    make_stage(tmp_path, "1-vision", None, steps=50)
     text = generated(NanoFigures.of(tmp_path))
     assert "**Not measured yet.**" in text
-    assert "; ".join(f"stage {name} is missing" for name in STAGES) in text
+    assert "; ".join(f"stage {name} is missing" for name in STAGES[1:]) in text
+
+
+def test_a_repetition_is_remembered_of_the_same_weights(tmp_path: Path, model: Path) -> None:
+    make_run(tmp_path, model)
+    measure_all(tmp_path)
+    compared, alone = NanoFigures.of(tmp_path, tmp_path), NanoFigures.of(tmp_path)
+    assert alone.reproduction is None
+    assert alone.and_known_before(compared) == compared
+    others = {name: one.model_copy(update={"model_sha256": "0" * 64}) for name, one in compared.measured.items()}
+    assert alone.and_known_before(compared.model_copy(update={"measured": others})).reproduction is None
 
 
 def test_missing_and_unfinished_stages_are_named(tmp_path: Path, model: Path) -> None:
@@ -113,6 +129,9 @@ def test_figures_come_back_as_they_were_stored(tmp_path: Path, model: Path) -> N
     assert "which is that of this run" not in generated(other)
     with pytest.raises(InputError, match="--report"):
         read_figures(tmp_path / "absent.json")
+    (tmp_path / "cut.json").write_text('{"stages": [')
+    with pytest.raises(InputError, match="is damaged"):
+        read_figures(tmp_path / "cut.json")
 
 
 def test_settings_that_are_not_the_recipes_are_told(tmp_path: Path, model: Path) -> None:
@@ -161,7 +180,7 @@ def test_pictures_are_drawn_of_what_there_is(tmp_path: Path, model: Path) -> Non
         assert image.width > 900
     svg = (folder / CURVES).read_text(encoding="utf-8")
     assert svg.count("<polyline") == 4  # words in two stages, answers in the other two
-    assert [path.name for path in draw_pictures(NanoFigures.of(tmp_path / "none"), folder)] == []
+    assert [path.name for path in draw_pictures(NanoFigures(stages=()), folder)] == []
     assert list(folder.iterdir()) == []
     assert "nothing was logged" in draw_curves([])
 
@@ -185,7 +204,7 @@ def test_only_the_part_between_the_marks_is_written(tmp_path: Path) -> None:
     page = tmp_path / "nano.md"
     begin, end = marks(COMMAND)
     page.write_text(f"# By hand\n\n{begin}\nold\n{end}\n\nAlso by hand.\n", encoding="utf-8")
-    figures = NanoFigures.of(tmp_path / "none")
+    figures = NanoFigures(stages=())
     write_page(figures, page)
     assert parts_of(page, COMMAND) == ("# By hand\n\n", generated(figures), "\n\nAlso by hand.\n")
     page.write_text("no marks", encoding="utf-8")

@@ -12,7 +12,7 @@ from needle_runs import decoded_frames, small_settings
 from PIL import Image
 
 from bimba.errors import InputError, VideoError
-from bimba.needles import NeedleSettings, choose_encoding, plan_video, render_frame, render_frames, write_video
+from bimba.needles import NeedleSettings, choose_encoding, drawing, plan_video, render_frame, render_frames, write_video
 from bimba.needles.contents import (
     COLOURS,
     DIGITS,
@@ -34,6 +34,17 @@ def every_content() -> list[Content]:
     letters = [Content("letter", "", {"letter": letter, "colour": "blue"}) for letter in LETTERS]
     pictures = [Content("picture", p.name, picture_attributes(p), p) for p in openmoji_pictures()[::40]]
     return [*shapes, *digits, *letters, *pictures, Content("caption", "", {"text": "crystal thunder"})]
+
+
+def test_large_needles_are_not_kept() -> None:
+    one = Content("shape", "", {"shape": "star", "colour": "red"})
+    draw_needle(one, 640, 360, 0.3)
+    before = drawing._kept_master.cache_info()
+    for scale in (0.3, 0.31, 0.32):
+        assert draw_needle(one, 1920, 1080, scale).shape[0] == round(scale * 1080)
+    assert drawing._kept_master.cache_info() == before
+    draw_needle(one, 640, 360, 0.31)
+    assert drawing._kept_master.cache_info().hits == before.hits + 1
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 200), (200, 33), (448, 336)], ids=str)

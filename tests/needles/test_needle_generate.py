@@ -144,9 +144,10 @@ def test_overwrite_replaces_the_other_run_and_nothing_else(tmp_path: Path) -> No
 
 
 def test_overwrite_gets_past_a_json_that_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "needles.json").write_text("{")
-    with pytest.raises(InputError, match=r"needles\.json is not JSON"):
-        small_run(tmp_path)
+    for content in (b"{", b"\xff\xfe"):
+        (tmp_path / "needles.json").write_bytes(content)
+        with pytest.raises(InputError, match=r"(?s)needles\.json is not JSON.*--overwrite"):
+            small_run(tmp_path)
     assert small_run(tmp_path, overwrite=True).num_written == 1
 
 

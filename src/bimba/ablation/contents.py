@@ -35,11 +35,11 @@ def _made_with(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for code in (each["code"] for each in made)
     }
     return {
-        "bimba": made[0]["bimba"],
+        "bimba": sorted({each["bimba"] for each in made}),
         "code": sorted(codes),
         "machines": sorted({_machine(each) for each in made}),
         "system": sorted({each["system"] for each in made}),
-        "versions": {name: made[0]["versions"][name] for name in ("torch", "transformers")},
+        "versions": {name: sorted({each["versions"][name] for each in made}) for name in ("torch", "transformers")},
         "times": [times[0], times[-1]],
         "seconds": [min(seconds), max(seconds)] if seconds else None,
     }

@@ -17,7 +17,8 @@ class Estimate:
 
     Attributes:
         mean: of the values.
-        low: of the 95 % interval of the mean (Student's t over seeds); None with fewer than three.
+        low: of the 95 % interval of the mean (Student's t over seeds); None with fewer than three, and where all are
+            equal: that shares of so many questions fall together says nothing of how far other seeds would lie.
         high: of that interval.
         values: one a seed, in the order of seeds.
     """
@@ -42,7 +43,7 @@ class Estimate:
         if not values:
             raise ValueError("there are no values to take the mean of")
         mean = fmean(values)
-        if len(values) < FEWEST:
+        if len(values) < FEWEST or len(set(values)) == 1:
             return cls(round(mean, 6), None, None, tuple(values))
         half = t_quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values))
         low, high = max(least, mean - half), min(most, mean + half)

@@ -79,6 +79,8 @@ def fingerprint(facts: Mapping[str, str]) -> str:
 def claim(out: Path, settings: Settings, shared: Mapping[str, str]) -> None:
     """Make a folder this ablation's, or find that it is.
 
+    Where its file is damaged it is written again: every run tells by itself what it was made with.
+
     Raises:
         InputError: it holds runs of other settings, or something else.
     """
@@ -90,13 +92,23 @@ def claim(out: Path, settings: Settings, shared: Mapping[str, str]) -> None:
                 f"{out} is there already, and is no ablation: {others[0]}.", fix="name a new folder (--out)."
             )
     else:
-        differing = _differences(read_json(file).get("shared", {}), shared)
+        differing = _differences(_shared_there(file, shared), shared)
         if differing and (out / RUNS).exists():
             raise InputError(
                 f"{out} holds runs of other settings:\n    " + "\n    ".join(differing),
                 fix="name another folder (--out DIR), or give the same options to go on.",
             )
     write_json(file, {"start": settings.start, "shared": dict(shared)})
+
+
+def _shared_there(file: Path, shared: Mapping[str, str]) -> Mapping[str, str]:
+    try:
+        found: Mapping[str, str] = read_json(file).get("shared", {})
+    except InputError:
+        if not (file.parent / RUNS).is_dir():  # somebody else's, perhaps
+            raise
+        return shared
+    return found
 
 
 def read_result(out: Path, run: Run, facts: Mapping[str, str]) -> dict[str, Any] | None:

@@ -53,15 +53,18 @@ def made_with_part(content: Mapping[str, Any]) -> str:
     """
     made = content["made_with"]
     lines = [
-        f"bimba {made['bimba']}, {' and '.join(made['code'])}",
+        f"bimba {' and '.join(made['bimba'])}, {' and '.join(made['code'])}",
         f"{' and '.join(made['machines'])}; {' and '.join(made['system'])}",
-        ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
+        ", ".join(f"{name} {' and '.join(versions)}" for name, versions in made["versions"].items()),
         f"{made['times'][0]} to {made['times'][1]}",
     ]
     if len(made["code"]) > 1:
         lines.append("The runs are of several states of the code: what changed between them may be in the differences.")
     if made["seconds"] is not None:
-        lines.append(f"training took {made['seconds'][0]:,.0f} to {made['seconds'][1]:,.0f} seconds a run")
+        fastest, slowest = made["seconds"]
+        lines.append(
+            f"training took {fastest:,.0f} to {slowest:,.0f} seconds a run; a seed's first run draws its videos"
+        )
     return _listed(lines)
 
 
@@ -78,9 +81,10 @@ def _setting(content: Mapping[str, Any]) -> Iterator[str]:
     frames, patches = SHAPES[COMPRESSION]
     yield (
         f"{len(content['runs'])} runs of {int(facts['steps']):,} steps, from the same model (sha256 "
-        f"{facts['start'][:12]}), on the same needle videos, asked the same {counts['within_window']:,} questions "
-        f"about the order of two needles in one window of four frames, and {counts['all_kinds']:,} of other kinds. "
-        f"At {COMPRESSION}x, {frames} x {patches} x {patches} tokens become one."
+        f"{facts['start'][:12]}), with each seed on the same needle videos, asked the same "
+        f"{counts['within_window']:,} questions about the order of two needles in one window of four frames, "
+        f"and {counts['all_kinds']:,} of other kinds. At {COMPRESSION}x, {frames} x {patches} x {patches} tokens "
+        f"become one."
     )
     rows = content["contenders"]
     if "none" in rows and len(rows) > 1:
@@ -124,8 +128,9 @@ def _compressions(content: Mapping[str, Any], pictures: Mapping[str, str], headi
         )
         + ". The pair of needles stands within one of them at every compression.",
     ]
-    if any(len(row["seeds"]) < FEWEST for shares in found.values() for row in shares.values()):
-        parts.append(f"Where a number has no interval, there are fewer than {FEWEST} seeds.")
+    numbers = [row[measure] for shares in found.values() for row in shares.values() for measure in MEASURE_WORDS]
+    if any(row["low"] is None for row in numbers):
+        parts.append(f"Where a number has no interval, there are fewer than {FEWEST} seeds, or all say the same.")
     if len({len(row["seeds"]) for shares in found.values() for row in shares.values()}) > 1:
         parts.append(f"Seeds, in the order of the columns: {'; '.join(_seeds_by_factor(found, factors))}.")
     for measure, title in MEASURE_WORDS.items():

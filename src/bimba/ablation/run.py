@@ -83,12 +83,14 @@ def run_ablation(
     out = Path(out)
     shared = shared_facts(settings, model_sha256(settings.start, None))
     runs = plan_runs(settings)
-    for run in runs[: len(settings.contenders)]:
+    for run in (each for each in runs if each.seed == 0):
         sizes_of(recipe_of(run, settings, out))  # a model that a contender does not fit is refused at once
     with alone_in(out):
         claim(out, settings, shared)
         there = {run.name for run in runs if _found(run, settings, out, shared) is not None}
-        _carry_out_all([run for run in runs if run.name not in there], len(there), settings, out, shared, on_progress)
+        missing = [run for run in runs if run.name not in there]
+        _tidy(out, runs, missing)  # what an interruption between a result and its tables left
+        _carry_out_all(missing, len(there), settings, out, shared, on_progress)
         results = _write_tables(settings, out, shared)
     return Outcome(out, results, len(runs) - len(there), len(there))
 
@@ -118,9 +120,23 @@ def _carry_out_all(
         recipe = recipe_of(run, settings, out)
         carry_out(run, recipe, run_facts(run, recipe, shared), out=out, videos=settings.videos, tell=tell)
         _write_tables(settings, out, shared)
-        if all(other.seed != run.seed for other in missing[number - num_there :]):
-            shutil.rmtree(features_of(run.seed, out), ignore_errors=True)
+        _tidy(out, [run], missing[number - num_there :])
         tell("done", 1.0)
+
+
+def _tidy(out: Path, runs: list[Run], missing: list[Run]) -> None:
+    """Remove what only unfinished runs need: checkpoints, three models of room each, and what the tower sees.
+
+    Args:
+        out: folder of the ablation.
+        runs: of which finished ones are tidied.
+        missing: that are not finished.
+    """
+    for run in set(runs) - set(missing):
+        for checkpoint in (out / RUNS / run.name).glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+    for seed in {run.seed for run in runs} - {run.seed for run in missing}:
+        shutil.rmtree(features_of(seed, out), ignore_errors=True)
 
 
 def _write_tables(settings: Settings, out: Path, shared: Mapping[str, str]) -> dict[str, Any]:

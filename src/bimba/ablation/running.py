@@ -1,6 +1,5 @@
 """One run of the plan in: trained, measured and written down, or found finished; its result out."""
 
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -125,8 +124,6 @@ def carry_out(
         "provenance": code_and_machine() | {"num_threads": torch.get_num_threads()},
     }
     write_result(out, run, result)
-    for checkpoint in folder.glob("checkpoint-*"):  # only an unfinished run needs them; three models of room each
-        shutil.rmtree(checkpoint)
     return result
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from bimba.ablation.contenders import BASELINE, CONTENDERS
 from bimba.ablation.estimates import FEWEST, Estimate
+from bimba.evaluation.shares import wilson_interval
 
 MEASURE_WORDS = {"within_window": "order within one window", "all_kinds": "all kinds of questions"}
 """Measures that are spoken about, as people read them."""
@@ -44,21 +45,26 @@ def conclusions(tables: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def against_chance(tables: Mapping[str, Any]) -> list[str]:
-    """Who tells the order within a window better than one who knows both needles and guesses."""
+    """Who tells the order within a window better than one who knows both needles and guesses.
+
+    All runs answer the same questions, which does no harm where runs are compared with each other. Chance is no run: it
+    has to lie outside of the interval over seeds, and outside of that of so many questions.
+    """
     sentences = []
+    count = tables["counts"]["within_window"]
     for name, row in tables["contenders"].items():
         found = estimate_of(row["within_window"])
         if found is None:
             continue
         label = CONTENDERS[name].label
-        if found.low is None:
+        low, high = wilson_interval(found.mean * count, count)
+        beyond = f"beyond its interval and that of {count:,} questions ({_shown(found)})"
+        if found.low is None or found.high is None:
             sentences.append(f"{label}: {found.mean:.3f}; with {_seeds(found)} nothing is said about chance.")
-        elif found.low > CHANCE:
-            sentences.append(f"{label} is above {CHANCE} beyond its interval ({_shown(found)}).")
-        elif found.high is not None and found.high < CHANCE:
-            sentences.append(
-                f"{label} is below {CHANCE} beyond its interval ({_shown(found)}): it errs otherwise, too."
-            )
+        elif min(found.low, low) > CHANCE:
+            sentences.append(f"{label} is above {CHANCE} {beyond}.")
+        elif max(found.high, high) < CHANCE:
+            sentences.append(f"{label} is below {CHANCE} {beyond}: it errs otherwise, too.")
         else:
             sentences.append(f"{label} is not told from {CHANCE} ({_shown(found)}).")
     return sentences
@@ -70,9 +76,10 @@ def _sentence(name: str, row: dict[str, Any], baseline: dict[str, Any], measure:
     if difference is None:
         return f"{label} shares no seed with the selective scan; they are not compared."
     if difference.low is None:
+        why = f"an interval needs {FEWEST}" if len(difference.values) < FEWEST else "all differ alike"
         return (
-            f"{label} differs from the selective scan by {difference.mean:+.3f} with {_seeds(difference)}: an interval "
-            f"needs {FEWEST}, so that nothing is claimed."
+            f"{label} differs from the selective scan by {difference.mean:+.3f} with {_seeds(difference)}: {why}, so "
+            f"that nothing is claimed."
         )
     theirs, ours = estimate_of(row[measure]), estimate_of(baseline[measure])
     side = "below" if difference.mean < 0 else "above"

@@ -3,6 +3,7 @@
 With --page the questions are the visitor's: a server with its page starts, and a browser opens it.
 """
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,7 +31,7 @@ NUM_QUESTIONS = 4
 
 NEXT = """Now you:
   look at it   {video}
-  ask it       bimba ask {video} "List everything that appears in the video."
+  ask it       bimba ask {quoted} "List everything that appears in the video."
   make others  bimba needles make --out clips
 {nano} knows needle videos like this one and nothing else. For videos of your own there is the released model
 (16 GB, fetched once):
@@ -89,7 +90,7 @@ def demo(
     num_right = sum(one["right"] for one in said)
     spent = in_seconds(time.perf_counter() - begun)
     print(f"\n{num_right} of {len(said)} right, in {spent}; {FRAMES} frames became {answer.num_video_tokens} tokens\n")
-    print(NEXT.format(video=path, nano=NANO, released=RELEASED))
+    print(NEXT.format(video=path, quoted=shlex.quote(str(path)), nano=NANO, released=RELEASED))
 
 
 def demo_video(out: Path, seed: int = SEED, *, overwrite: bool = False) -> "tuple[Path, VideoRecord]":

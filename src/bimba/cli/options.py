@@ -45,6 +45,14 @@ ModelName = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+ModelInstead = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Folder or hub id of a model, or of a released adapter, instead of the recipe's.",
+        rich_help_panel=_MODEL,
+    ),
+]
 SizesOfModel = Annotated[
     str | None,
     typer.Option(
@@ -168,6 +176,14 @@ class NamedModel:
     """Which model it is."""
 
     model: ModelName = None
+    base: Base = None
+
+
+@dataclass(frozen=True)
+class OtherModel:
+    """Which model it is, where a recipe names one: a variable that is set for other commands replaces none of those."""
+
+    model: ModelInstead = None
     base: Base = None
 
 

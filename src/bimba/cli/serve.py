@@ -219,7 +219,7 @@ def serve(
         with serving(qa, settings, bound, grace, page) as served:
             if not quiet:
                 why_none = None if page is not None else "--no-page" if no_page else WITHOUT_GRADIO
-                print_started(served, settings, is_temporary=store is None, why_no_page=why_none)
+                print_started(served, settings, key_told(keys, host), is_temporary=store is None, why_no_page=why_none)
             served.run()
 
 
@@ -292,18 +292,32 @@ def page_of(named: str, store: Path) -> "PageSettings | None":
         return None
 
     def make() -> tuple[Path, list[str]]:
-        path, video = demo_video(store / "example")
+        folder = store / "example"
+        try:
+            path, video = demo_video(folder)
+        except InputError:  # an earlier version drew it; what lies there is nobody else's
+            path, video = demo_video(folder, overwrite=True)
         return path, [question.question for question in four_questions(video)]
 
     return PageSettings(named, Example("Needle video", make) if named == NANO else None)
 
 
-def print_started(served: "Serving", settings: "ServeSettings", *, is_temporary: bool, why_no_page: str | None) -> None:
+def key_told(keys: Sequence[str], host: str) -> str:
+    """Whether a key is needed and, if not, who may ask."""
+    from bimba.serving.settings import is_loopback
+
+    if keys:
+        return "needed"
+    return "none; only this machine reaches the server" if is_loopback(host) else "none; whoever reaches it may ask"
+
+
+def print_started(
+    served: "Serving", settings: "ServeSettings", key: str, *, is_temporary: bool, why_no_page: str | None
+) -> None:
     """Say on stderr where the server is and how it answers."""
     why_alone = served.engine.why_alone
     how = f"up to {settings.running} answers share each step" if why_alone is None else f"one at a time: {why_alone}"
     kept = " (gone with the server; --store keeps them)" if is_temporary else ""
-    key = "needed" if settings.api_keys else "none; only this machine reaches the server"
     for name, value in {
         "address": f"{served.address}/v1",
         "page": f"{served.address}/" if why_no_page is None else f"none: {why_no_page}",

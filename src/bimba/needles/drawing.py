@@ -51,15 +51,16 @@ def draw_needle(content: Content, width: int, height: int, scale: float) -> NDAr
     if content.kind == "caption":
         return np.asarray(_caption(content.attributes["text"], width, height, scale))
     side = max(16, round(scale * min(width, height) * (1.3 if content.kind == "picture" else 1)))
-    # Drawn once at the next larger of a few sizes and reduced: a stream of small videos draws nothing twice.
+    # Drawn once at the next larger of a few sizes and reduced: a stream of small videos draws nothing twice. Beyond
+    # these hardly two are of one size, and a thousand of them would fill gigabytes.
     master = next((size for size in MASTER_SIDES if size >= side), side)
-    tile = _master(content.kind, tuple(sorted(content.attributes.items())), content.picture, master)
+    draw = _kept_master if master in MASTER_SIDES else _master
+    tile = draw(content.kind, tuple(sorted(content.attributes.items())), content.picture, master)
     shrink = side / master
     size = (max(1, round(tile.width * shrink)), max(1, round(tile.height * shrink)))
     return np.asarray(tile if size == tile.size else tile.resize(size, Image.Resampling.BOX))
 
 
-@lru_cache(maxsize=2048)
 def _master(
     kind: NeedleKind, attributes: tuple[tuple[str, str], ...], picture: Picture | None, side: int
 ) -> Image.Image:
@@ -72,6 +73,9 @@ def _master(
     if picture is None:
         raise ValueError(f"a picture without a source: {says}")
     return _photo(picture, side)
+
+
+_kept_master = lru_cache(maxsize=2048)(_master)
 
 
 def fill_frame(content: Content, width: int, height: int, plate: tuple[int, int, int]) -> FrameArray:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bimba.errors import InputError
 from bimba.files import write_whole
-from bimba.needles.records import MANIFEST_NAME, Manifest, parse_manifest
+from bimba.needles.records import MANIFEST_NAME, Manifest, parse_manifest, read_needles
 from bimba.needles.settings import Container
 from bimba.needles.writer import choose_encoding
 
@@ -45,8 +45,7 @@ def prepare_folder(folder: Path, manifest: Manifest, names: Sequence[str], *, ov
     else:
         earlier = [name for name in (MANIFEST_NAME, UNFINISHED_NAME) if (folder / name).exists()]
         for name in earlier:
-            text = (folder / name).read_text(encoding="utf-8")
-            _check_same_run(folder, manifest, parse_manifest(text, folder / name))
+            _check_same_run(folder, manifest, read_needles(folder / name))
         unknown = [name for name in names if (folder / name).exists()]
         if unknown and not earlier:
             raise InputError(

@@ -10,6 +10,7 @@ from bimba.needles.settings import ExactFps, NeedleKind, NeedleSettings
 
 FORMAT_VERSION = 2
 MANIFEST_NAME = "needles.json"
+_ANEW = "make the videos again with --overwrite, or use the bimba version that made them."
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels from the top left corner; right and bottom are exclusive."""
@@ -119,10 +120,12 @@ def read_needles(path: str | Path) -> Manifest:
     file = path / MANIFEST_NAME if path.is_dir() else path
     try:
         text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise InputError(
             f"{file} cannot be read: {error}.", fix="make the videos first: bimba needles make --out FOLDER."
         ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not JSON: {error}.", fix=_ANEW) from error
     return parse_manifest(text, file)
 
 
@@ -132,17 +135,16 @@ def parse_manifest(text: str, file: Path) -> Manifest:
     Raises:
         InputError: the text is no JSON, of another format version, or a key is missing, unknown or of a wrong type.
     """
-    advice = "make the videos again with --overwrite, or use the bimba version that made them."
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
-        raise InputError(f"{file} is not JSON: {error}.", fix=advice) from error
+        raise InputError(f"{file} is not JSON: {error}.", fix=_ANEW) from error
     version = content.get("format_version") if isinstance(content, dict) else None
     if version != FORMAT_VERSION:
-        raise InputError(f"{file} has format_version {version}; this bimba reads {FORMAT_VERSION}.", fix=advice)
+        raise InputError(f"{file} has format_version {version}; this bimba reads {FORMAT_VERSION}.", fix=_ANEW)
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{file} is not a needles.json: {where}: {first['msg']}.", fix=advice) from error
+        raise InputError(f"{file} is not a needles.json: {where}: {first['msg']}.", fix=_ANEW) from error

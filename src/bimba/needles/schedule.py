@@ -31,7 +31,10 @@ def check_schedule(settings: NeedleSettings) -> None:
 def schedule_needles(
     rng: np.random.Generator, *, lengths: Sequence[int], num_frames: int, fps: Fraction, gap: int = 1
 ) -> list[int]:
-    """Return the first frame of each needle in order of time, uniform over all ways to place them without overlap.
+    """Return the first frame of each needle in order of time, without overlap.
+
+    Where a single needle begins is uniform. Of several, the bare frames before each are drawn uniformly and sorted, so
+    that two which follow each other as closely as `gap` lets them come less often than among all ways to place them.
 
     Args:
         rng: random generator.

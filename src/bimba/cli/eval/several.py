@@ -22,7 +22,7 @@ def several(
     ],
     out: Annotated[Path, typer.Option(help="Folder for a folder of results of each.", show_default=False)],
     *,
-    model: options.NamedModel,
+    model: options.OtherModel,
     device: options.Device = "auto",
     subtitles: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder with a folder of subtitles for each benchmark.")
