@@ -51,7 +51,7 @@ unused: $(READY)
 docs: $(READY)
 	$(BIN)/mkdocs build --strict --quiet
 
-# Every extra that a CPU can install goes together with the tested versions.
+# All extras but gpu, torchcodec and bench go together with the tested versions.
 extras: $(READY)
 	$(BIN)/python -m pip install --quiet --dry-run -c constraints.txt ".[all]"
 

@@ -10,7 +10,7 @@ from bimba.inference.budget import AUTO_FPS, DEFAULT_FRAMES, Fit, Wanted
 from bimba.video.sampling import SamplingOrRate, every_nth
 
 MOST_FRAMES = 1024
-"""Frames that "auto" takes at most: as many as the released Vamba was evaluated with."""
+"""Frames that "auto" takes at most: as many as Vamba's paper reads on one GPU."""
 
 AS_TRAINED = "middle"
 """How "auto" chooses them: as Vamba was trained."""

@@ -26,7 +26,7 @@ BIMBA_FRAMES = 64
 """Frames that the released BIMBA was trained with, and that a question takes if nothing is said."""
 
 VAMBA_FRAMES = 1024
-"""Frames that the released Vamba was evaluated with, and that `--frames auto` takes at most."""
+"""Frames that Vamba's paper reads on one GPU, and that `--frames auto` takes at most."""
 
 FRAME_SIZE = (720, 1280)
 """Height and width of the frames that a Vamba, whose tokens depend on them, is thought to look at."""
