@@ -67,7 +67,7 @@ def doctor(
 
     Nothing is downloaded, but the small files of a --model that is on the hub.
 
-    The exit code is 0 if the tiny model of `bimba demo` can run, 1 if not.
+    The exit code is 0 if bimba-nano, which `bimba demo` asks, can run, 1 if not.
     """
     if base is not None and model is None:
         raise InputError("--base is there, and no --model that goes onto it.", fix="name the adapter with --model.")
