@@ -65,9 +65,9 @@ def told(content: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: an older bimba wrote the tables.
     """
-    if "made_with" not in content:
+    if not isinstance(content.get("made_with", {}).get("bimba"), list):
         raise InputError(
-            f"{RESULTS_NAME} does not tell what it was made with.",
+            f"{RESULTS_NAME} does not tell what its runs were made with, as this bimba does.",
             fix="run bimba bench ablation with the same options again: it writes the tables of finished runs anew.",
         )
     made = content["made_with"]

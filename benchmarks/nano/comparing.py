@@ -38,13 +38,18 @@ def reproduction(measured: Mapping[str, Measured], again: Mapping[str, Measured]
                 f"{name} is not measured at {SHIPPED} frames.", fix="train and measure it: python -m benchmarks.nano"
             )
     ours, theirs = measured[SHIPPED], again[SHIPPED]
-    asked = [(run.seed, run.videos, run.num_questions, run.benchmark_version) for run in (ours, theirs)]
-    if asked[0] != asked[1]:
+    if asked(ours) != asked(theirs):
         raise InputError(
-            f"the runs were asked other questions: seed, videos, questions and version are {asked[0]} and {asked[1]}.",
+            f"the runs were asked other questions: seed, videos, questions and version are {asked(ours)} and "
+            f"{asked(theirs)}.",
             fix="measure both with the same version.",
         )
     return Reproduction(model_sha256=theirs.model_sha256, all=theirs.open.all, by_kind=theirs.open.by_kind)
+
+
+def asked(measured: Measured) -> tuple[int, int, int, int]:
+    """What decides which questions were asked: seed, videos, questions and version of the benchmark."""
+    return measured.seed, measured.videos, measured.num_questions, measured.benchmark_version
 
 
 def differences(measured: Measured, again: Reproduction) -> dict[str, tuple[Share, Share, float]]:

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, ValidationError
 
-from benchmarks.nano.comparing import Reproduction, reproduction
+from benchmarks.nano.comparing import Reproduction, asked, reproduction
 from benchmarks.nano.measuring import LAST_STAGE, SHIPPED, Measured, read_measured
 from benchmarks.nano.plain import Figures
 from benchmarks.nano.stages import STAGES, Stage, State, read_stage
@@ -52,9 +52,11 @@ class NanoFigures(Figures):
         )
 
     def and_known_before(self, before: Self) -> Self:
-        """With the repetition that was known of the same weights, if none is named now."""
+        """With the repetition that was known of the same weights and questions, if none is named now."""
         then, now = before.measured.get(SHIPPED), self.measured.get(SHIPPED)
-        if self.reproduction is not None or then is None or now is None or then.model_sha256 != now.model_sha256:
+        if self.reproduction is not None or then is None or now is None:
+            return self
+        if (then.model_sha256, asked(then)) != (now.model_sha256, asked(now)):
             return self
         return self.model_copy(update={"reproduction": before.reproduction})
 
@@ -85,4 +87,4 @@ def read_figures(file: Path = FIGURES) -> NanoFigures:
     try:
         return NanoFigures.model_validate_json(file.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is damaged: {error}.", fix="take it from git again, or remove it.") from error
+        raise InputError(f"{file} cannot be read: {error}.", fix="take it from git again, or remove it.") from error

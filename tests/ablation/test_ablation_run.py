@@ -158,6 +158,8 @@ def test_a_damaged_file_of_the_folder_is_written_again(
     whole = (finished.folder / "ablation.json").read_bytes()
     (finished.folder / "ablation.json").write_text('{"start": ')
     monkeypatch.setattr(running_module, "train", never)
+    with pytest.raises(InputError, match="steps: 2 there, 3 now"):
+        run_ablation(finished.folder, start=str(start), **(SMALL | {"steps": 3}))
     assert run_ablation(finished.folder, start=str(start), **SMALL).num_there == 2
     assert (finished.folder / "ablation.json").read_bytes() == whole
 
@@ -179,10 +181,12 @@ def test_what_an_interruption_behind_a_result_left_is_removed(
 
 
 def test_somebody_elses_file_is_not_written_over(start: Path, tmp_path: Path) -> None:
-    (tmp_path / "ablation.json").write_text("mine")
-    with pytest.raises(InputError, match=r"ablation\.json is damaged"):
-        run_ablation(tmp_path, start=str(start), **SMALL)
-    assert (tmp_path / "ablation.json").read_text() == "mine"
+    (tmp_path / "runs" / "one").mkdir(parents=True)
+    for text, problem in (("mine", "is damaged"), ("[1]", "is none of ours")):
+        (tmp_path / "ablation.json").write_text(text)
+        with pytest.raises(InputError, match=rf"ablation\.json {problem}"):
+            run_ablation(tmp_path, start=str(start), **SMALL)
+        assert (tmp_path / "ablation.json").read_text() == text
 
 
 def test_a_folder_of_something_else_is_refused(start: Path, tmp_path: Path) -> None:

@@ -61,8 +61,15 @@ def test_without_the_scan_nothing_is_compared() -> None:
 
 def test_seeds_that_all_differ_alike_claim_nothing() -> None:
     found = sentence([0.5, 0.5, 0.5], [0.375, 0.375, 0.375])
-    assert "all differ alike, so that nothing is claimed" in found
+    assert "all 3 seeds say the same, so that nothing is claimed" in found
     assert "below" not in found
+
+
+def test_a_contender_whose_seeds_are_equal_is_no_further_apart_than_its_differences() -> None:
+    found = sentence([0.8, 0.82, 0.81], [0.5, 0.5, 0.5])
+    assert "one of the two has no interval" in found
+    assert "touch" not in found
+    assert "all 3 seeds say the same" in against_chance(counted([0.8, 0.82, 0.81], [0.5, 0.5, 0.5]))[1]
 
 
 def test_chance_is_left_only_beyond_the_questions_too() -> None:

@@ -59,8 +59,9 @@ def test_a_repetition_is_remembered_of_the_same_weights(tmp_path: Path, model: P
     compared, alone = NanoFigures.of(tmp_path, tmp_path), NanoFigures.of(tmp_path)
     assert alone.reproduction is None
     assert alone.and_known_before(compared) == compared
-    others = {name: one.model_copy(update={"model_sha256": "0" * 64}) for name, one in compared.measured.items()}
-    assert alone.and_known_before(compared.model_copy(update={"measured": others})).reproduction is None
+    for change in ({"model_sha256": "0" * 64}, {"num_questions": 1}):
+        others = {name: one.model_copy(update=change) for name, one in compared.measured.items()}
+        assert alone.and_known_before(compared.model_copy(update={"measured": others})).reproduction is None
 
 
 def test_missing_and_unfinished_stages_are_named(tmp_path: Path, model: Path) -> None:
@@ -130,7 +131,7 @@ def test_figures_come_back_as_they_were_stored(tmp_path: Path, model: Path) -> N
     with pytest.raises(InputError, match="--report"):
         read_figures(tmp_path / "absent.json")
     (tmp_path / "cut.json").write_text('{"stages": [')
-    with pytest.raises(InputError, match="is damaged"):
+    with pytest.raises(InputError, match=r"cut\.json cannot be read"):
         read_figures(tmp_path / "cut.json")
 
 

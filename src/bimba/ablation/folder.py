@@ -39,6 +39,10 @@ _NOT_LEARNED_FROM = (
 _ABSENT = "nothing"
 
 
+class _DamagedError(InputError):
+    """A file holds no JSON."""
+
+
 def shared_facts(settings: Settings, start_sha256: str) -> dict[str, str]:
     """What all runs of a folder have in common, as flat text.
 
@@ -79,7 +83,7 @@ def fingerprint(facts: Mapping[str, str]) -> str:
 def claim(out: Path, settings: Settings, shared: Mapping[str, str]) -> None:
     """Make a folder this ablation's, or find that it is.
 
-    Where its file is damaged it is written again: every run tells by itself what it was made with.
+    Where its file is damaged it is written again, if a finished run tells what it said.
 
     Raises:
         InputError: it holds runs of other settings, or something else.
@@ -92,7 +96,7 @@ def claim(out: Path, settings: Settings, shared: Mapping[str, str]) -> None:
                 f"{out} is there already, and is no ablation: {others[0]}.", fix="name a new folder (--out)."
             )
     else:
-        differing = _differences(_shared_there(file, shared), shared)
+        differing = _differences(_shared_there(out, shared), shared)
         if differing and (out / RUNS).exists():
             raise InputError(
                 f"{out} holds runs of other settings:\n    " + "\n    ".join(differing),
@@ -101,13 +105,20 @@ def claim(out: Path, settings: Settings, shared: Mapping[str, str]) -> None:
     write_json(file, {"start": settings.start, "shared": dict(shared)})
 
 
-def _shared_there(file: Path, shared: Mapping[str, str]) -> Mapping[str, str]:
+def _shared_there(out: Path, shared: Mapping[str, str]) -> Mapping[str, str]:
+    """What the runs of a folder have in common.
+
+    Raises:
+        InputError: its file is damaged, and there is no finished run.
+    """
     try:
-        found: Mapping[str, str] = read_json(file).get("shared", {})
-    except InputError:
-        if not (file.parent / RUNS).is_dir():  # somebody else's, perhaps
-            raise
-        return shared
+        found: Mapping[str, str] = read_json(out / ABLATION_NAME).get("shared", {})
+    except _DamagedError as error:
+        results = sorted((out / RUNS).glob(f"*/{RESULT_NAME}"))
+        if not results:
+            raise InputError(error.problem, fix="name a new folder (--out).") from error
+        facts = read_json(results[0]).get("facts", {})
+        found = {name: facts[name] for name in shared if name in facts}
     return found
 
 
@@ -149,7 +160,7 @@ def read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is damaged: {error}.", fix="remove it, and run the same command again.") from error
+        raise _DamagedError(f"{file} is damaged: {error}.", fix="remove it, and run the same command again.") from error
     if not isinstance(content, dict):
         raise InputError(f"{file} is none of ours.", fix="name another folder (--out DIR).")
     return content

@@ -60,7 +60,7 @@ def against_chance(tables: Mapping[str, Any]) -> list[str]:
         low, high = wilson_interval(found.mean * count, count)
         beyond = f"beyond its interval and that of {count:,} questions ({_shown(found)})"
         if found.low is None or found.high is None:
-            sentences.append(f"{label}: {found.mean:.3f}; with {_seeds(found)} nothing is said about chance.")
+            sentences.append(f"{label}: {found.mean:.3f}; {_why_none(found)}, so that nothing is said about chance.")
         elif min(found.low, low) > CHANCE:
             sentences.append(f"{label} is above {CHANCE} {beyond}.")
         elif max(found.high, high) < CHANCE:
@@ -76,10 +76,9 @@ def _sentence(name: str, row: dict[str, Any], baseline: dict[str, Any], measure:
     if difference is None:
         return f"{label} shares no seed with the selective scan; they are not compared."
     if difference.low is None:
-        why = f"an interval needs {FEWEST}" if len(difference.values) < FEWEST else "all differ alike"
         return (
-            f"{label} differs from the selective scan by {difference.mean:+.3f} with {_seeds(difference)}: {why}, so "
-            f"that nothing is claimed."
+            f"{label} differs from the selective scan by {difference.mean:+.3f}; {_why_none(difference)}, so that "
+            f"nothing is claimed."
         )
     theirs, ours = estimate_of(row[measure]), estimate_of(baseline[measure])
     side = "below" if difference.mean < 0 else "above"
@@ -88,15 +87,20 @@ def _sentence(name: str, row: dict[str, Any], baseline: dict[str, Any], measure:
     if theirs is not None and ours is not None and theirs.is_apart_from(ours) and excludes:
         return f"{label} lies {side} the selective scan beyond the intervals ({_shown(theirs)}; {by})."
     if excludes:
-        return (
-            f"{label} lies {side} the selective scan where runs of one seed are compared ({by}), but the intervals of "
-            f"the two touch."
+        alone = [each for each in (theirs, ours) if each is None or each.low is None]
+        why = (
+            "one of the two has no interval, as its seeds are all equal" if alone else "the intervals of the two touch"
         )
+        return f"{label} lies {side} the selective scan where runs of one seed are compared ({by}), but {why}."
     return f"{label} is not separated from the selective scan ({by})."
 
 
-def _seeds(found: Estimate) -> str:
-    return "one seed" if len(found.values) == 1 else f"{len(found.values)} seeds"
+def _why_none(found: Estimate) -> str:
+    """Why there is no interval."""
+    count = len(found.values)
+    if count < FEWEST:
+        return f"an interval needs {FEWEST} seeds, of which {'one is' if count == 1 else f'{count} are'} there"
+    return f"all {count} seeds say the same"
 
 
 def _shown(found: Estimate, sign: str = "") -> str:
